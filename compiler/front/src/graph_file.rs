@@ -1,0 +1,163 @@
+//! A graph file as it is written, before anything is expanded.
+
+use std::collections::BTreeMap;
+
+use ltxc_ir::SizeRange;
+
+use crate::diagnostic::{Diagnostic, Source, Span};
+use crate::reader::{Fields, Read, Reader, check_version};
+use crate::tree::{Key, Tree, parse};
+
+/// A component's description.
+#[derive(Clone, Debug)]
+pub struct GraphFile {
+    /// The file.
+    pub source: Source,
+    /// Name of the graph.
+    pub name: String,
+    /// What it computes.
+    pub doc: String,
+    /// Which section of the checkpoint's config it reads.
+    pub config: String,
+    /// What every weight's key starts with.
+    pub prefix: String,
+    /// Config values the graph is right for, by path.
+    pub require: Vec<(Key, Tree)>,
+    /// Compile-time values, in order.
+    pub params: Vec<(Key, Tree)>,
+    /// Run-time sizes.
+    pub dims: Vec<(Key, SizeRange)>,
+    /// Inputs with their type expressions.
+    pub inputs: Vec<(Key, Tree)>,
+    /// Output names and the values they name.
+    pub outputs: Vec<(Key, Tree)>,
+    /// Reusable blocks by name.
+    pub blocks: BTreeMap<String, Block>,
+    /// Weights of the graph's own body.
+    pub weights: Vec<(Key, Tree)>,
+    /// The statements.
+    pub body: Vec<(Key, Tree)>,
+}
+
+/// A reusable piece of a graph.
+#[derive(Clone, Debug)]
+pub struct Block {
+    /// Where it starts.
+    pub span: Span,
+    /// Inputs with their type patterns.
+    pub inputs: Vec<(Key, Tree)>,
+    /// Output ports and the values they name.
+    pub outputs: Vec<(Key, Tree)>,
+    /// Declared parameters with defaults (`~` where one must be given).
+    pub params: Vec<(Key, Tree)>,
+    /// Weights that no operation implies.
+    pub weights: Vec<(Key, Tree)>,
+    /// The statements.
+    pub body: Vec<(Key, Tree)>,
+}
+
+impl GraphFile {
+    /// Reads a graph file.
+    pub fn read(source: &Source) -> Result<Self, Vec<Diagnostic>> {
+        let tree = parse(source).map_err(|e| vec![e])?;
+        let mut reader = Reader::new(source.clone());
+        let file = read_file(&mut reader, &tree, source);
+        reader.finish(file)
+    }
+}
+
+fn read_file(reader: &mut Reader, tree: &Tree, source: &Source) -> Read<GraphFile> {
+    let mut fields = reader.map(tree, "a graph file")?;
+    check_version(reader, &mut fields)?;
+    let name = fields
+        .need(reader, "graph")
+        .and_then(|t| reader.text(t, "`graph`"));
+    let doc = optional_text(reader, &mut fields, "doc")?;
+    let config = optional_text(reader, &mut fields, "config")?;
+    let prefix = optional_text(reader, &mut fields, "prefix")?;
+    let require = pairs(reader, &mut fields, "require")?;
+    let params = pairs(reader, &mut fields, "params")?;
+    let dims = read_dims(reader, &mut fields)?;
+    let inputs = pairs(reader, &mut fields, "inputs")?;
+    let outputs = pairs(reader, &mut fields, "outputs")?;
+    let blocks = read_blocks(reader, &mut fields)?;
+    let weights = pairs(reader, &mut fields, "weights")?;
+    let body = fields
+        .need(reader, "body")
+        .and_then(|tree| map_pairs(reader, tree, "`body`"));
+    reader.close(fields)?;
+    Ok(GraphFile {
+        source: source.clone(),
+        name: name?,
+        doc,
+        config,
+        prefix,
+        require,
+        params,
+        dims,
+        inputs,
+        outputs,
+        blocks,
+        weights,
+        body: body?,
+    })
+}
+
+fn optional_text(reader: &mut Reader, fields: &mut Fields<'_>, name: &'static str) -> Read<String> {
+    fields.take(name).map_or(Ok(String::new()), |tree| {
+        reader.text(tree, &format!("`{name}`"))
+    })
+}
+
+fn map_pairs(reader: &mut Reader, tree: &Tree, what: &str) -> Read<Vec<(Key, Tree)>> {
+    Ok(reader
+        .map(tree, what)?
+        .rest()
+        .into_iter()
+        .cloned()
+        .collect())
+}
+
+fn pairs(
+    reader: &mut Reader,
+    fields: &mut Fields<'_>,
+    name: &'static str,
+) -> Read<Vec<(Key, Tree)>> {
+    fields.take(name).map_or(Ok(Vec::new()), |tree| {
+        map_pairs(reader, tree, &format!("`{name}`"))
+    })
+}
+
+fn read_dims(reader: &mut Reader, fields: &mut Fields<'_>) -> Read<Vec<(Key, SizeRange)>> {
+    let mut dims = Vec::new();
+    for (key, tree) in pairs(reader, fields, "dims")? {
+        let range = reader.plain(&tree, &format!("size `{}`", key.name))?;
+        dims.push((key, range));
+    }
+    Ok(dims)
+}
+
+fn read_blocks(reader: &mut Reader, fields: &mut Fields<'_>) -> Read<BTreeMap<String, Block>> {
+    let mut blocks = BTreeMap::new();
+    for (key, tree) in pairs(reader, fields, "blocks")? {
+        if let Ok(block) = read_block(reader, &key, &tree) {
+            blocks.insert(key.name, block);
+        }
+    }
+    Ok(blocks)
+}
+
+fn read_block(reader: &mut Reader, key: &Key, tree: &Tree) -> Read<Block> {
+    let mut fields = reader.map(tree, &format!("block `{}`", key.name))?;
+    optional_text(reader, &mut fields, "doc")?;
+    let block = Block {
+        span: key.span,
+        inputs: pairs(reader, &mut fields, "in")?,
+        outputs: pairs(reader, &mut fields, "out")?,
+        params: pairs(reader, &mut fields, "params")?,
+        weights: pairs(reader, &mut fields, "weights")?,
+        body: pairs(reader, &mut fields, "body")?,
+    };
+    reader.close(fields)?;
+    Ok(block)
+}

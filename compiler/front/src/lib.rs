@@ -1,0 +1,15 @@
+//! The front end: YAML files to graphs, pipelines, presets and targets.
+//!
+//! It reads text and a checkpoint's config; it never sees weight bytes. Every mistake is a [`Diagnostic`] with file,
+//! line, column and what to write instead; all mistakes of a phase are collected.
+
+mod diagnostic;
+mod expand;
+mod graph_file;
+mod reader;
+mod scope;
+mod tree;
+
+pub use diagnostic::{Diagnostic, Source, Span};
+pub use expand::expand;
+pub use graph_file::GraphFile;

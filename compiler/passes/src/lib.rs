@@ -1,0 +1,2 @@
+//! Rewriting.
+pub mod target;

@@ -1,0 +1,29 @@
+//! What a runtime can do, as rules ask for it.
+
+use serde::{Deserialize, Serialize};
+
+/// The capabilities of a target; rules ask these, never a name.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Capabilities {
+    /// How attention is written.
+    pub attention: AttentionForm,
+    /// Whether the `RMSNormalization` operator exists (opset 23).
+    pub rms_normalization: bool,
+    /// Whether 16-bit weights may be stored and widened when they are loaded.
+    pub half_weights: bool,
+    /// Whether bfloat16 exists at all.
+    pub bf16: bool,
+}
+
+/// How a target wants attention.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AttentionForm {
+    /// `com.microsoft.MultiHeadAttention`.
+    OrtMultiHeadAttention,
+    /// ONNX `Attention`, opset 23.
+    OnnxAttention,
+    /// Two products and a softmax.
+    Decomposed,
+}

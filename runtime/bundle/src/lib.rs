@@ -1,0 +1,17 @@
+//! A bundle: the folder that `ltxc compile` writes and `ltxc run` reads.
+//!
+//! `manifest.json` names everything else. The compiler writes it last, the runtime believes nothing before it has
+//! checked it: every path stays inside the folder, every file is there with its size, and every file up to
+//! [`HASHED_BYTES`] has its SHA-256; larger weight files are hashed by [`Bundle::verify`] only, because reading
+//! them at every start would cost more than it protects.
+
+mod manifest;
+mod open;
+mod plan;
+
+pub use manifest::{
+    Component, FileEntry, MANIFEST, Manifest, ModelFacts, PassRecord, Port, SizeLimits, Source,
+    TargetInfo, VERSION,
+};
+pub use open::{Bundle, BundleError, HASHED_BYTES, hash_file};
+pub use plan::{DecodeVideo, Denoise, EncodeText, Plan, Settings, Stage, StageOp};

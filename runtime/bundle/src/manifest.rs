@@ -1,0 +1,163 @@
+//! `manifest.json`.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::plan::{Plan, Settings};
+
+/// Version of the manifest this program writes and reads.
+pub const VERSION: u32 = 1;
+/// The manifest's file name.
+pub const MANIFEST: &str = "manifest.json";
+
+/// Everything a run has to know about a bundle.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// [`VERSION`].
+    pub version: u32,
+    /// Program and version that wrote it.
+    pub producer: String,
+    /// The preset's name.
+    pub name: String,
+    /// What the components were compiled for.
+    pub target: TargetInfo,
+    /// Facts of the model that the host needs.
+    pub model: ModelFacts,
+    /// The compiled graphs by name.
+    pub components: BTreeMap<String, Component>,
+    /// `tokenizer.json`, if the pipeline encodes text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokenizer: Option<String>,
+    /// What a run does, in order.
+    pub plan: Plan,
+    /// What a run uses where the caller says nothing.
+    pub defaults: Settings,
+    /// Every other file of the folder.
+    pub files: BTreeMap<String, FileEntry>,
+    /// What it was made from.
+    pub sources: Vec<Source>,
+    /// What the compiler inferred or chose, in sentences.
+    #[serde(default)]
+    pub notes: Vec<String>,
+}
+
+/// The runtime a bundle was compiled for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TargetInfo {
+    /// Name of the target file.
+    pub name: String,
+    /// `onnxruntime` or `tract`.
+    pub runtime: String,
+    /// `cpu`, `cuda`, `tensorrt`.
+    pub provider: String,
+    /// ONNX opset of the default domain.
+    pub opset: i64,
+}
+
+/// What the host needs to know about the model, all of it from the checkpoint.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelFacts {
+    /// Channels of a latent.
+    pub latent_channels: usize,
+    /// Pixel frames per latent frame after the first (8 in the released models).
+    pub frames_per_latent: usize,
+    /// Pixel rows and columns per latent row and column (32 in the released models).
+    pub pixels_per_latent: usize,
+    /// Whether the first latent frame stands for one pixel frame in the positions.
+    pub causal_positions: bool,
+    /// The checkpoint's scheduler section.
+    pub scheduler: serde_json::Value,
+    /// The only timesteps a distilled model was trained for, if it says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allowed_inference_steps: Option<Vec<f64>>,
+}
+
+/// One compiled graph.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Component {
+    /// The ONNX file.
+    pub model: String,
+    /// Inputs in order.
+    pub inputs: Vec<Port>,
+    /// Outputs in order.
+    pub outputs: Vec<Port>,
+    /// Named run-time sizes.
+    pub sizes: BTreeMap<String, SizeLimits>,
+    /// Number of weights.
+    pub parameters: u64,
+    /// Bytes of weights on disk.
+    pub weight_bytes: u64,
+    /// Weight bytes by element type.
+    pub weight_dtypes: BTreeMap<String, u64>,
+    /// The passes that made it, in order.
+    pub passes: Vec<PassRecord>,
+}
+
+/// An input or output.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Port {
+    /// Name in the graph.
+    pub name: String,
+    /// Element type, as `f32`.
+    pub dtype: String,
+    /// One size per axis: a number, or an expression such as `8*frames - 7`.
+    pub shape: Vec<String>,
+    /// `normal`: the run draws it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+}
+
+/// Values a named size may take.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SizeLimits {
+    /// Smallest.
+    pub min: i64,
+    /// Largest.
+    pub max: i64,
+    /// If not empty, it always equals one of these.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub one_of: Vec<String>,
+}
+
+/// What a pass did.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PassRecord {
+    /// The pass.
+    pub pass: String,
+    /// Places it changed.
+    pub matched: usize,
+    /// Places it looked at and left.
+    pub declined: usize,
+}
+
+/// A file of the bundle.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FileEntry {
+    /// Size in bytes.
+    pub bytes: u64,
+    /// SHA-256 in hexadecimal.
+    pub sha256: String,
+    /// Which sources it was made from.
+    pub from: Vec<String>,
+}
+
+/// A file the bundle was made from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Source {
+    /// What it is: `checkpoint`, `text_encoder`, `tokenizer`, `preset`, `graph`.
+    pub role: String,
+    /// File name without folders, so that a bundle says nothing about the machine it was made on.
+    pub name: String,
+    /// Size in bytes.
+    pub bytes: u64,
+}

@@ -1,0 +1,212 @@
+//! ONNX Runtime, loaded as a shared library when it is first needed.
+//!
+//! The library and its environment exist once per process: the first
+//! successful [`open`] decides which library all later ones use. Inputs move
+//! into the runtime without a copy; outputs are copied once out of its memory.
+//! Telemetry is off, and the library prints nothing: its messages go into a
+//! journal that errors quote and [`BackendOptions::log`] hears.
+
+mod journal;
+mod library;
+mod value;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use ::ort::environment::Environment;
+use ::ort::ep::{self, ExecutionProviderDispatch};
+use ::ort::logging::LogLevel;
+use ::ort::session::builder::{AutoDevicePolicy, GraphOptimizationLevel, SessionBuilder};
+
+use self::journal::Journal;
+use self::library::Places;
+use super::{
+    Backend, BackendError, BackendOptions, Port, Provider, Runtime, Session, guarded, port,
+};
+use crate::tensor::Tensor;
+
+/// The process's library, ready to make sessions.
+struct Loaded {
+    environment: Environment,
+    journal: Journal,
+}
+
+static LOADED: Mutex<Option<Arc<Loaded>>> = Mutex::new(None);
+
+struct OrtBackend {
+    name: String,
+    loaded: Arc<Loaded>,
+    options: BackendOptions,
+}
+
+struct OrtSession {
+    session: ::ort::session::Session,
+    inputs: Vec<Port>,
+    outputs: Vec<Port>,
+}
+
+pub(super) fn open(
+    options: &BackendOptions,
+    report: &dyn Fn(&str),
+) -> Result<Box<dyn Backend>, BackendError> {
+    let backend = OrtBackend {
+        name: format!("{} ({})", Runtime::OnnxRuntime, options.provider),
+        loaded: loaded(options.install, report)?,
+        options: options.clone(),
+    };
+    // A provider that cannot be registered is reported here, not at the first load.
+    backend.builder(&Journal::default())?;
+    Ok(Box::new(backend))
+}
+
+fn loaded(install: bool, report: &dyn Fn(&str)) -> Result<Arc<Loaded>, BackendError> {
+    let mut slot = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(loaded) = &*slot {
+        return Ok(Arc::clone(loaded));
+    }
+    let library = library::load(&Places::from_env(install), report)?;
+    let journal = Journal::default();
+    let builder = library
+        .with_name("ltxc")
+        .with_telemetry(false)
+        .with_logger(journal.logger(None));
+    let environment = guarded(|| builder.build().map_err(|error| error.to_string()))
+        .map_err(library::unusable)?;
+    environment.set_log_level(LogLevel::Warning);
+    let loaded = Arc::new(Loaded {
+        environment,
+        journal,
+    });
+    *slot = Some(Arc::clone(&loaded));
+    Ok(loaded)
+}
+
+impl OrtBackend {
+    fn builder(&self, journal: &Journal) -> Result<SessionBuilder, BackendError> {
+        let failed = |reason| BackendError::Run {
+            runtime: Runtime::OnnxRuntime,
+            reason,
+        };
+        let builder = self
+            .plain_builder(journal)
+            .map_err(|error| failed(error.to_string()))?;
+        self.loaded.journal.drain();
+        builder
+            .with_execution_providers(self.providers())
+            .map_err(|error| BackendError::Provider {
+                provider: self.options.provider,
+                reason: self.loaded.journal.explain(error.message()),
+            })
+    }
+
+    fn plain_builder(&self, journal: &Journal) -> ::ort::Result<SessionBuilder> {
+        let builder = ::ort::session::Session::builder(&self.loaded.environment)?
+            .with_optimization_level(GraphOptimizationLevel::All)?
+            .with_intra_threads(self.threads())?
+            .with_prepacking(self.options.prepack)?
+            .with_auto_device(AutoDevicePolicy::PreferCPU)?
+            .with_logger(journal.logger(self.options.log.clone()))?
+            .with_log_level(LogLevel::Warning)?;
+        Ok(builder)
+    }
+
+    fn threads(&self) -> usize {
+        let usable = || std::thread::available_parallelism().map_or(1, usize::from);
+        self.options.threads.unwrap_or_else(usable)
+    }
+
+    fn providers(&self) -> Vec<ExecutionProviderDispatch> {
+        let device = self.options.device;
+        let cuda = || {
+            ep::CUDA::default()
+                .with_device_id(device)
+                .build()
+                .error_on_failure()
+        };
+        let tensorrt = || {
+            ep::TensorRT::default()
+                .with_device_id(device)
+                .build()
+                .error_on_failure()
+        };
+        let cpu = ep::CPU::default().with_arena_allocator(self.options.arena);
+        let mut providers = match self.options.provider {
+            Provider::Cpu => Vec::new(),
+            Provider::Cuda => vec![cuda()],
+            Provider::TensorRt => vec![tensorrt(), cuda()],
+        };
+        providers.push(cpu.build().error_on_failure());
+        providers
+    }
+}
+
+impl Backend for OrtBackend {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn load(&self, model: &Path) -> Result<Box<dyn Session>, BackendError> {
+        if !model.is_file() {
+            return Err(BackendError::NoModel {
+                path: model.to_path_buf(),
+            });
+        }
+        let journal = Journal::default();
+        let mut builder = self.builder(&journal)?;
+        let session = guarded(|| {
+            builder
+                .commit_from_file(model)
+                .map_err(|error| error.to_string())
+        })
+        .map_err(|reason| BackendError::Load {
+            runtime: Runtime::OnnxRuntime,
+            path: model.to_path_buf(),
+            reason,
+        })?;
+        let inputs = value::ports(session.inputs())?;
+        let outputs = value::ports(session.outputs())?;
+        Ok(Box::new(OrtSession {
+            session,
+            inputs,
+            outputs,
+        }))
+    }
+}
+
+impl Session for OrtSession {
+    fn inputs(&self) -> &[Port] {
+        &self.inputs
+    }
+
+    fn outputs(&self) -> &[Port] {
+        &self.outputs
+    }
+
+    fn run(
+        &mut self,
+        inputs: BTreeMap<String, Tensor>,
+    ) -> Result<BTreeMap<String, Tensor>, BackendError> {
+        let faults = port::check(&self.inputs, &inputs);
+        if !faults.is_empty() {
+            return Err(BackendError::Inputs(faults));
+        }
+        let values = inputs
+            .into_iter()
+            .map(|(name, tensor)| Ok((name, value::from_tensor(tensor)?)))
+            .collect::<::ort::Result<Vec<_>>>()
+            .map_err(run_error)?;
+        let outputs = self.session.run(values).map_err(run_error)?;
+        outputs
+            .iter()
+            .map(|(name, value)| Ok((name.to_owned(), value::to_tensor(name, &value)?)))
+            .collect()
+    }
+}
+
+fn run_error(error: ::ort::Error) -> BackendError {
+    BackendError::Run {
+        runtime: Runtime::OnnxRuntime,
+        reason: error.to_string(),
+    }
+}

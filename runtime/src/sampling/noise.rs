@@ -1,0 +1,255 @@
+//! Where the noise of a generation comes from.
+//!
+//! The three programs people make LTX-Video clips with draw different tensors from the same seed, so a
+//! layout names the program to agree with. Callers say what a draw is for and get it in one order
+//! whatever the layout; they must draw in the order of the reference pipeline, since all draws of one
+//! generator share one stream.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use super::random::TorchRng;
+
+/// The program whose draws a seed should reproduce.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NoiseLayout {
+    /// Lightricks' own pipeline: noise in token order, side draws from the global generator.
+    #[default]
+    Original,
+    /// diffusers: noise as (B, C, F, H, W), every draw from the generator passed in.
+    Diffusers,
+    /// ComfyUI: noise as (B, C, F, H, W), every draw from the one seeded generator.
+    ComfyUi,
+}
+
+impl NoiseLayout {
+    const ALL: [Self; 3] = [Self::Original, Self::Diffusers, Self::ComfyUi];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Original => "original",
+            Self::Diffusers => "diffusers",
+            Self::ComfyUi => "comfyui",
+        }
+    }
+}
+
+impl fmt::Display for NoiseLayout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for NoiseLayout {
+    type Err = NoiseError;
+
+    fn from_str(text: &str) -> Result<Self, NoiseError> {
+        Self::ALL
+            .into_iter()
+            .find(|layout| layout.name() == text)
+            .ok_or_else(|| NoiseError::UnknownLayout {
+                found: text.to_owned(),
+            })
+    }
+}
+
+/// What a draw of noise is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Purpose {
+    /// The latents the sampling starts from; asked for as [B, F, H, W, C], handed out as (B, F*H*W, C).
+    Initial,
+    /// The sample of the encoder's posterior for a conditioning medium, in the shape asked for.
+    Posterior,
+    /// The fresh noise of a stochastic step, (B, N, C).
+    Step,
+    /// The noise mixed in before decoding; asked for as [B, F, H, W, C], handed out as (B, C, F, H, W).
+    Decode,
+    /// One noise plane of the decoder, [H, W].
+    Plane,
+    /// Noise on conditioning tokens, in the shape asked for.
+    Condition,
+}
+
+impl fmt::Display for Purpose {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Initial => "initial",
+            Self::Posterior => "posterior",
+            Self::Step => "step",
+            Self::Decode => "decode",
+            Self::Plane => "plane",
+            Self::Condition => "condition",
+        })
+    }
+}
+
+/// Why there is no noise.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum NoiseError {
+    /// The name of a layout is not one of the three.
+    #[error("unknown noise layout `{found}`: write `original`, `diffusers` or `comfyui`")]
+    UnknownLayout {
+        /// The name as written.
+        found: String,
+    },
+    /// A draw that depends on the layout needs all five dimensions.
+    #[error("{purpose} noise is drawn for the shape [B, F, H, W, C], not {shape:?}")]
+    Rank {
+        /// What the draw was for.
+        purpose: Purpose,
+        /// The shape asked for.
+        shape: Vec<usize>,
+    },
+    /// The next recorded draw has another size than the one asked for.
+    #[error("recorded draw `{name}` has {found} values where {purpose} noise needs {expected}")]
+    Size {
+        /// The recorded draw.
+        name: String,
+        /// What the draw was for.
+        purpose: Purpose,
+        /// The number of values asked for.
+        expected: usize,
+        /// The number of values recorded.
+        found: usize,
+    },
+    /// The shape of a recorded draw does not describe its values.
+    #[error("recorded draw `{name}` has {found} values but the shape {shape:?}")]
+    Record {
+        /// The recorded draw.
+        name: String,
+        /// Its shape.
+        shape: Vec<usize>,
+        /// The number of values recorded.
+        found: usize,
+    },
+    /// The recording is over.
+    #[error("no recorded draw is left for {expected} values of {purpose} noise")]
+    Exhausted {
+        /// What the draw was for.
+        purpose: Purpose,
+        /// The number of values asked for.
+        expected: usize,
+    },
+    /// Recorded draws were never asked for.
+    #[error("{count} recorded draws were not used, the first is `{name}`")]
+    LeftOver {
+        /// How many are left.
+        count: usize,
+        /// The first of them.
+        name: String,
+    },
+}
+
+/// A source of standard normal noise.
+pub trait NoiseSource {
+    /// The next draw, in the order that `purpose` documents, as many values as `shape` has elements.
+    fn draw(&mut self, purpose: Purpose, shape: &[usize]) -> Result<Vec<f32>, NoiseError>;
+}
+
+/// Noise from two seeded generators, drawn as one of the known programs draws it.
+#[derive(Debug, Clone)]
+pub struct Seeded {
+    layout: NoiseLayout,
+    generator: TorchRng,
+    global: TorchRng,
+}
+
+impl Seeded {
+    /// The generator passed to the pipeline, and torch's default one, both just seeded.
+    pub fn new(layout: NoiseLayout, generator_seed: u64, global_seed: u64) -> Self {
+        let generator = TorchRng::new(generator_seed);
+        Self {
+            layout,
+            generator,
+            global: TorchRng::new(global_seed),
+        }
+    }
+
+    fn side_generator(&mut self) -> &mut TorchRng {
+        match self.layout {
+            NoiseLayout::Original => &mut self.global,
+            NoiseLayout::Diffusers | NoiseLayout::ComfyUi => &mut self.generator,
+        }
+    }
+
+    fn initial(&mut self, latent: LatentShape) -> Vec<f32> {
+        let drawn = self.generator.normal(latent.elements());
+        match self.layout {
+            NoiseLayout::Original => drawn,
+            NoiseLayout::Diffusers | NoiseLayout::ComfyUi => {
+                transpose(&drawn, latent.channels, latent.tokens)
+            }
+        }
+    }
+
+    /// The original draws into a view of the tokens whose memory has the channels last, and torch fills
+    /// what is not contiguous by its serial algorithm. With one token or one channel the view is
+    /// contiguous after all.
+    fn decode(&mut self, latent: LatentShape) -> Vec<f32> {
+        let count = latent.elements();
+        match self.layout {
+            NoiseLayout::Original if latent.tokens > 1 && latent.channels > 1 => {
+                let drawn = self.global.normal_serial(count);
+                transpose(&drawn, latent.tokens, latent.channels)
+            }
+            NoiseLayout::Original => self.global.normal(count),
+            NoiseLayout::Diffusers | NoiseLayout::ComfyUi => self.generator.normal(count),
+        }
+    }
+}
+
+impl NoiseSource for Seeded {
+    fn draw(&mut self, purpose: Purpose, shape: &[usize]) -> Result<Vec<f32>, NoiseError> {
+        let count = shape.iter().product();
+        Ok(match purpose {
+            Purpose::Initial => self.initial(LatentShape::new(purpose, shape)?),
+            Purpose::Decode => self.decode(LatentShape::new(purpose, shape)?),
+            Purpose::Posterior | Purpose::Step | Purpose::Plane => {
+                self.side_generator().normal(count)
+            }
+            Purpose::Condition => self.generator.normal(count),
+        })
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+struct LatentShape {
+    batch: usize,
+    tokens: usize,
+    channels: usize,
+}
+
+impl LatentShape {
+    fn new(purpose: Purpose, shape: &[usize]) -> Result<Self, NoiseError> {
+        let &[batch, frames, height, width, channels] = shape else {
+            return Err(NoiseError::Rank {
+                purpose,
+                shape: shape.to_vec(),
+            });
+        };
+        Ok(Self {
+            batch,
+            tokens: frames * height * width,
+            channels,
+        })
+    }
+
+    fn elements(self) -> usize {
+        self.batch * self.tokens * self.channels
+    }
+}
+
+/// Turns each of the stacked `rows` x `columns` matrices in `values` into its transpose.
+fn transpose(values: &[f32], rows: usize, columns: usize) -> Vec<f32> {
+    let mut transposed = Vec::with_capacity(values.len());
+    for matrix in values.chunks_exact((rows * columns).max(1)) {
+        for column in 0..columns {
+            transposed.extend(matrix[column..].iter().step_by(columns));
+        }
+    }
+    transposed
+}

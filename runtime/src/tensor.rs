@@ -1,0 +1,252 @@
+//! Tensors in host memory, the values that go into and come out of models.
+//!
+//! A [`Tensor`] always holds exactly as many elements as its shape names, in
+//! row-major order, so no reader has to check it again. Element types are the
+//! ones that LTX-Video models exchange; anything else is refused where it
+//! enters. Nothing here computes.
+
+pub mod file;
+
+use std::fmt;
+
+use half::{bf16, f16};
+
+macro_rules! elements {
+    ($($(#[$doc:meta])* $variant:ident($type:ty, $bytes:literal) = $name:literal;)*) => {
+        /// The type of a tensor's elements.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum DType { $($(#[$doc])* $variant,)* }
+
+        /// The elements of a tensor, row-major.
+        #[derive(Debug, Clone, PartialEq)]
+        pub enum Data { $($(#[$doc])* $variant(Vec<$type>),)* }
+
+        impl DType {
+            /// Every element type.
+            pub const ALL: &'static [DType] = &[$(DType::$variant,)*];
+
+            /// The name that safetensors files use.
+            pub fn name(self) -> &'static str {
+                match self { $(DType::$variant => $name,)* }
+            }
+
+            /// The size of one element in bytes.
+            pub fn bytes(self) -> usize {
+                match self { $(DType::$variant => $bytes,)* }
+            }
+        }
+
+        impl Data {
+            /// The type of the elements.
+            pub fn dtype(&self) -> DType {
+                match self { $(Data::$variant(_) => DType::$variant,)* }
+            }
+
+            /// The number of elements.
+            pub fn len(&self) -> usize {
+                match self { $(Data::$variant(values) => values.len(),)* }
+            }
+        }
+
+        $(
+            impl From<Vec<$type>> for Data {
+                fn from(values: Vec<$type>) -> Data { Data::$variant(values) }
+            }
+
+            impl sealed::Sealed for $type {}
+
+            impl Element for $type {
+                const DTYPE: DType = DType::$variant;
+
+                fn borrow(data: &Data) -> Option<&[$type]> {
+                    match data { Data::$variant(values) => Some(values), _ => None }
+                }
+
+                fn take(data: Data) -> Option<Vec<$type>> {
+                    match data { Data::$variant(values) => Some(values), _ => None }
+                }
+            }
+        )*
+    };
+}
+
+elements! {
+    /// IEEE single precision.
+    F32(f32, 4) = "F32";
+    /// IEEE half precision.
+    F16(f16, 2) = "F16";
+    /// The upper half of a single-precision number.
+    BF16(bf16, 2) = "BF16";
+    /// Signed 64-bit integer.
+    I64(i64, 8) = "I64";
+    /// Signed 32-bit integer.
+    I32(i32, 4) = "I32";
+    /// Unsigned 8-bit integer.
+    U8(u8, 1) = "U8";
+    /// Truth value, one byte in files.
+    Bool(bool, 1) = "BOOL";
+}
+
+impl fmt::Display for DType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl Data {
+    /// Whether there are no elements.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+mod sealed {
+    pub trait Sealed {}
+}
+
+/// A Rust type that a tensor can hold.
+pub trait Element: sealed::Sealed + Copy + 'static {
+    /// The element type that stands for `Self`.
+    const DTYPE: DType;
+
+    /// The elements, if `data` holds this type.
+    fn borrow(data: &Data) -> Option<&[Self]>;
+
+    /// The elements moved out, if `data` holds this type.
+    fn take(data: Data) -> Option<Vec<Self>>;
+}
+
+/// Why a tensor cannot be made or read as asked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TensorError {
+    /// The product of the dimensions does not fit in memory.
+    #[error("the shape {shape:?} has more elements than this machine can count")]
+    TooLarge {
+        /// The shape as given.
+        shape: Vec<usize>,
+    },
+    /// Shape and data disagree.
+    #[error("the shape {shape:?} needs {expected} elements, but {found} were given")]
+    Count {
+        /// The shape as given.
+        shape: Vec<usize>,
+        /// The product of its dimensions.
+        expected: usize,
+        /// The number of elements given.
+        found: usize,
+    },
+    /// The tensor holds another element type.
+    #[error("expected a tensor of {expected}, found {found}")]
+    DType {
+        /// The type or types that the caller can read.
+        expected: &'static str,
+        /// The type that the tensor holds.
+        found: DType,
+    },
+}
+
+/// A dense row-major array; a scalar has the empty shape.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tensor {
+    shape: Vec<usize>,
+    data: Data,
+}
+
+impl Tensor {
+    /// Joins a shape with its elements.
+    ///
+    /// # Errors
+    ///
+    /// [`TensorError::TooLarge`] or [`TensorError::Count`] when they disagree.
+    pub fn new(shape: impl Into<Vec<usize>>, data: impl Into<Data>) -> Result<Tensor, TensorError> {
+        let (shape, data) = (shape.into(), data.into());
+        let expected = element_count(&shape)?;
+        let found = data.len();
+        if expected != found {
+            return Err(TensorError::Count {
+                shape,
+                expected,
+                found,
+            });
+        }
+        Ok(Tensor { shape, data })
+    }
+
+    /// The dimensions, outermost first.
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    /// The element type.
+    pub fn dtype(&self) -> DType {
+        self.data.dtype()
+    }
+
+    /// The elements.
+    pub fn data(&self) -> &Data {
+        &self.data
+    }
+
+    /// Shape and elements, without a copy.
+    pub fn into_parts(self) -> (Vec<usize>, Data) {
+        (self.shape, self.data)
+    }
+
+    /// The elements as a slice.
+    ///
+    /// # Errors
+    ///
+    /// [`TensorError::DType`] when the tensor holds another type.
+    pub fn values<T: Element>(&self) -> Result<&[T], TensorError> {
+        T::borrow(&self.data).ok_or(TensorError::DType {
+            expected: T::DTYPE.name(),
+            found: self.dtype(),
+        })
+    }
+
+    /// The elements, without a copy.
+    ///
+    /// # Errors
+    ///
+    /// [`TensorError::DType`] when the tensor holds another type.
+    pub fn into_values<T: Element>(self) -> Result<Vec<T>, TensorError> {
+        let found = self.dtype();
+        T::take(self.data).ok_or(TensorError::DType {
+            expected: T::DTYPE.name(),
+            found,
+        })
+    }
+
+    /// The elements of a floating-point tensor, widened to single precision.
+    ///
+    /// # Errors
+    ///
+    /// [`TensorError::DType`] for integers and truth values.
+    pub fn to_f32(&self) -> Result<Vec<f32>, TensorError> {
+        match &self.data {
+            Data::F32(values) => Ok(values.clone()),
+            Data::F16(values) => Ok(values.iter().map(|x| x.to_f32()).collect()),
+            Data::BF16(values) => Ok(values.iter().map(|x| x.to_f32()).collect()),
+            Data::I64(_) | Data::I32(_) | Data::U8(_) | Data::Bool(_) => Err(TensorError::DType {
+                expected: "F32, F16 or BF16",
+                found: self.dtype(),
+            }),
+        }
+    }
+}
+
+/// The number of elements that `shape` names; 1 for a scalar.
+///
+/// # Errors
+///
+/// [`TensorError::TooLarge`] when the elements could not be addressed.
+pub fn element_count(shape: &[usize]) -> Result<usize, TensorError> {
+    let limit = isize::MAX as usize / 8;
+    shape
+        .iter()
+        .try_fold(1usize, |count, &dim| count.checked_mul(dim))
+        .filter(|&count| count <= limit)
+        .ok_or_else(|| TensorError::TooLarge {
+            shape: shape.to_vec(),
+        })
+}
