@@ -5,11 +5,16 @@
 
 mod diagnostic;
 mod expand;
+mod files;
 mod graph_file;
+pub mod library;
 mod reader;
 mod scope;
 mod tree;
 
 pub use diagnostic::{Diagnostic, Source, Span};
 pub use expand::expand;
+pub use files::{
+    ComponentEntry, FileKind, PassEntry, PipelineFile, PresetFile, TargetFile, kind_of,
+};
 pub use graph_file::GraphFile;

@@ -1,5 +1,7 @@
 //! What a runtime can do, as rules ask for it.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 /// The capabilities of a target; rules ask these, never a name.
@@ -26,4 +28,14 @@ pub enum AttentionForm {
     OnnxAttention,
     /// Two products and a softmax.
     Decomposed,
+}
+
+impl fmt::Display for AttentionForm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::OrtMultiHeadAttention => "com.microsoft.MultiHeadAttention",
+            Self::OnnxAttention => "the ONNX Attention operator",
+            Self::Decomposed => "attention as products and a softmax",
+        })
+    }
 }

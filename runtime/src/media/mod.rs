@@ -36,8 +36,11 @@ pub use strip::strip;
 /// Pictures ignore the rate, but it must be a valid one.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct VideoSpec {
+    /// Columns.
     pub width: u32,
+    /// Rows.
     pub height: u32,
+    /// Frames per second, from 0.01 to 1000.
     pub fps: f64,
 }
 

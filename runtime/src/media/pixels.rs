@@ -3,9 +3,13 @@
 /// A rectangle of a frame, in pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Crop {
+    /// The first row.
     pub top: usize,
+    /// The first column.
     pub left: usize,
+    /// Rows.
     pub height: usize,
+    /// Columns.
     pub width: usize,
 }
 

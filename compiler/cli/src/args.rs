@@ -1,0 +1,253 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Compiles LTX-Video graphs and checkpoints to ONNX bundles and runs them.
+#[derive(Debug, Parser)]
+#[command(name = "ltxc", version, about, max_term_width = 110)]
+#[command(after_help = "Examples:
+  ltxc run presets/shapes.yaml --prompt \"a red circle moves right on a blue background\" -o out.mp4
+  ltxc compile ltxv --checkpoint ltxv-2b-0.9.8-distilled.safetensors --text-encoder t5/ -o ltxv.bundle
+  ltxc run ltxv.bundle --prompt \"a cat\" --frames 97 -o cat.mp4")]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Write a self-contained bundle: ONNX components, weights, tokenizer, manifest.
+    #[command(after_help = "Examples:
+  ltxc compile presets/shapes.yaml -o shapes.bundle
+  ltxc compile ltxv --checkpoint model.safetensors --text-encoder text_encoder/ --target tract
+  ltxc compile ltxv --checkpoint model.safetensors --only transformer --set defaults.steps=8")]
+    Compile(CompileArgs),
+    /// Make a video from a prompt.
+    #[command(after_help = "Examples:
+  ltxc run presets/shapes.yaml --prompt \"a red circle moves right on a blue background\" -o out.mp4
+  ltxc run shapes.bundle --prompt \"a white square grows on a black background\" --seed 7 -o frames/%05d.png
+  ltxc run shapes.bundle --prompt \"a circle\" --steps 8 -o out.gif --json")]
+    Run(RunArgs),
+    /// Run one component of a bundle on given tensors.
+    #[command(after_help = "Example:
+  ltxc exec shapes.bundle transformer --input in.safetensors -o out.safetensors")]
+    Exec(ExecArgs),
+    /// Check a graph, pipeline, preset or target file.
+    #[command(after_help = "Examples:
+  ltxc check presets/shapes.yaml
+  ltxc check my_graph.yaml --config config.json")]
+    Check(CheckArgs),
+    /// Format a YAML file in place.
+    Fmt(FmtArgs),
+    /// Print a graph, typed, one operation per line; equal repeats are folded.
+    #[command(after_help = "Examples:
+  ltxc dump presets/shapes.yaml --component transformer
+  ltxc dump presets/shapes.yaml --component vae_decoder --expand --lowered")]
+    Dump(DumpArgs),
+    /// Say what each pass did, and why a rule declined.
+    Explain(ExplainArgs),
+    /// Describe a bundle: sizes, parameters, element types, inputs, outputs.
+    Inspect(InspectArgs),
+    /// Fetch the ONNX Runtime library into the cache.
+    Setup,
+    /// Print completions for a shell.
+    #[command(after_help = "Example:
+  ltxc completions bash > ~/.local/share/bash-completion/completions/ltxc")]
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Which model, and for what.
+#[derive(Debug, Args)]
+pub struct ProjectArgs {
+    /// Checkpoint: an original .safetensors file or a diffusers folder.
+    #[arg(long, value_name = "PATH")]
+    pub checkpoint: Option<PathBuf>,
+    /// T5 text encoder: a Hugging Face folder or a single file.
+    #[arg(long, value_name = "PATH")]
+    pub text_encoder: Option<PathBuf>,
+    /// Tokenizer: tokenizer.json, spiece.model or a folder with one; beside the text encoder where left out.
+    #[arg(long, value_name = "PATH")]
+    pub tokenizer: Option<PathBuf>,
+    /// Target: ort-cpu, ort-cuda, ort-tensorrt, tract, or a file.
+    #[arg(long, value_name = "NAME")]
+    pub target: Option<String>,
+    /// Change a key of the preset, such as defaults.steps=8. May be repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub overrides: Vec<String>,
+    /// Only these components. May be repeated.
+    #[arg(long, value_name = "COMPONENT")]
+    pub only: Vec<String>,
+}
+
+/// `ltxc compile`
+#[derive(Debug, Args)]
+pub struct CompileArgs {
+    /// Preset: a file, or the name of one that comes with the program.
+    pub preset: String,
+    /// Where the bundle goes; NAME.bundle where left out.
+    #[arg(short, long, value_name = "BUNDLE")]
+    pub output: Option<PathBuf>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub project: ProjectArgs,
+    /// Print the result as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `ltxc run`
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// Bundle, or a preset that is compiled into the cache first.
+    pub source: String,
+    /// What the video shows.
+    #[arg(short, long, value_name = "TEXT")]
+    pub prompt: Option<String>,
+    /// What it must not show.
+    #[arg(long, value_name = "TEXT")]
+    pub negative_prompt: Option<String>,
+    /// Seed of every random draw.
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// Pixel rows.
+    #[arg(long, value_name = "PIXELS")]
+    pub height: Option<usize>,
+    /// Pixel columns.
+    #[arg(long, value_name = "PIXELS")]
+    pub width: Option<usize>,
+    /// Frames.
+    #[arg(long, value_name = "N")]
+    pub frames: Option<usize>,
+    /// Frames per second.
+    #[arg(long, value_name = "N")]
+    pub fps: Option<f64>,
+    /// Denoising steps.
+    #[arg(long, value_name = "N")]
+    pub steps: Option<usize>,
+    /// How strongly the prompt is followed; 1 turns guidance off.
+    #[arg(long, value_name = "X")]
+    pub guidance_scale: Option<f32>,
+    /// Whose random draws a seed gives: original, diffusers or comfyui.
+    #[arg(long, value_name = "LAYOUT")]
+    pub noise: Option<String>,
+    /// FILE.mp4, FILE.gif, FILE.png or FOLDER/%05d.png.
+    #[arg(short, long, value_name = "FILE", default_value = "out.mp4")]
+    pub output: PathBuf,
+    /// Also write the latents (before decode noise) as `latents`, f32[B, C, F, H, W].
+    #[arg(long, value_name = "FILE.safetensors")]
+    pub save_latents: Option<PathBuf>,
+    /// Print the result as JSON.
+    #[arg(long)]
+    pub json: bool,
+    /// Threads; one per core where left out.
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub project: ProjectArgs,
+}
+
+/// `ltxc exec`
+#[derive(Debug, Args)]
+pub struct ExecArgs {
+    /// The bundle.
+    pub bundle: PathBuf,
+    /// The component.
+    pub component: String,
+    /// Tensors named as the component's inputs.
+    #[arg(short, long, value_name = "IN.safetensors")]
+    pub input: PathBuf,
+    /// Where the outputs go.
+    #[arg(short, long, value_name = "OUT.safetensors")]
+    pub output: Option<PathBuf>,
+    /// Run this many times.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub repeat: usize,
+    /// Print the seconds of each run as a JSON list.
+    #[arg(long)]
+    pub json: bool,
+    /// Threads; one per core where left out.
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
+}
+
+/// `ltxc check`
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// The file.
+    pub file: PathBuf,
+    /// A checkpoint's config as JSON, to expand a graph with.
+    #[arg(long, value_name = "FILE.json")]
+    pub config: Option<PathBuf>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub project: ProjectArgs,
+}
+
+/// `ltxc fmt`
+#[derive(Debug, Args)]
+pub struct FmtArgs {
+    /// The file.
+    pub file: PathBuf,
+    /// Change nothing; fail if the file is not formatted.
+    #[arg(long)]
+    pub check: bool,
+}
+
+/// `ltxc dump`
+#[derive(Debug, Args)]
+pub struct DumpArgs {
+    /// A preset, or a graph file together with --config.
+    pub source: String,
+    /// Which component; all where left out.
+    #[arg(long, value_name = "COMPONENT")]
+    pub component: Option<String>,
+    /// Show every repeat.
+    #[arg(long)]
+    pub expand: bool,
+    /// After the target's passes.
+    #[arg(long)]
+    pub lowered: bool,
+    /// A checkpoint's config as JSON, for a graph file.
+    #[arg(long, value_name = "FILE.json")]
+    pub config: Option<PathBuf>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub project: ProjectArgs,
+}
+
+/// `ltxc explain`
+#[derive(Debug, Args)]
+pub struct ExplainArgs {
+    /// The preset.
+    pub preset: String,
+    /// Which component; all where left out.
+    #[arg(long, value_name = "COMPONENT")]
+    pub component: Option<String>,
+    /// Show the lines that this pass changed.
+    #[arg(long, value_name = "PASS")]
+    pub diff: Option<String>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub project: ProjectArgs,
+}
+
+/// `ltxc inspect`
+#[derive(Debug, Args)]
+pub struct InspectArgs {
+    /// The bundle.
+    pub bundle: PathBuf,
+    /// Print as JSON.
+    #[arg(long)]
+    pub json: bool,
+    /// Check the hash of every file.
+    #[arg(long)]
+    pub verify: bool,
+}

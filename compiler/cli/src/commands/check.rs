@@ -1,0 +1,88 @@
+//! `ltxc check`
+
+use std::path::Path;
+
+use ltxc_front::{FileKind, GraphFile, PipelineFile, TargetFile, expand, kind_of, library};
+use serde_json::Value as Json;
+
+use crate::args::CheckArgs;
+use crate::compile::Project;
+use crate::failure::{Failure, Outcome};
+use crate::write::expand_all;
+
+pub fn command(args: &CheckArgs) -> Outcome {
+    let source = library::read_path(&args.file)?;
+    let kind = kind_of(&source)?;
+    let said = match kind {
+        FileKind::Graph => {
+            let file = GraphFile::read(&source)?;
+            match &args.config {
+                Some(config) => {
+                    let graph = expand(&file, &read_json(config)?)?;
+                    verified(&graph)?;
+                    format!("{} operations, types agree", graph.len())
+                }
+                None => "it reads; give --config FILE.json to expand and type it".to_owned(),
+            }
+        }
+        FileKind::Pipeline => format!(
+            "{} components",
+            PipelineFile::read(&source)?.components.len()
+        ),
+        FileKind::Target => {
+            let target = TargetFile::read(&source)?;
+            let unknown = target
+                .passes
+                .iter()
+                .find_map(|entry| ltxc_passes::find(&entry.pass).err());
+            unknown.map_or(Ok(()), |e| {
+                Err(Failure::Input(anyhow::anyhow!("{}: {e}", source.name)))
+            })?;
+            format!("{} passes", target.passes.len())
+        }
+        FileKind::Preset => preset(args)?,
+    };
+    println!("{}: fine ({said})", args.file.display());
+    Ok(())
+}
+
+/// A preset is checked with everything it names, weights included where it names a checkpoint.
+fn preset(args: &CheckArgs) -> Outcome<String> {
+    let project = Project::open(&super::options(
+        &args.file.display().to_string(),
+        &args.project,
+    )?)?;
+    if project.checkpoint.is_none() {
+        return Ok(format!(
+            "{} graphs read; give --checkpoint and --text-encoder to check them against weights",
+            project.graphs.len()
+        ));
+    }
+    let graphs = expand_all(&project, &project.checkpoints()?)?;
+    graphs.values().try_for_each(verified)?;
+    Ok(format!(
+        "{} components, weights bound, types agree",
+        graphs.len()
+    ))
+}
+
+fn verified(graph: &ltxc_ir::Graph) -> Outcome {
+    let errors = ltxc_ir::check(graph);
+    match errors.is_empty() {
+        true => Ok(()),
+        false => Err(Failure::Bug(
+            errors
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join("; "),
+        )),
+    }
+}
+
+/// Plain JSON from a file of the user's.
+pub fn read_json(path: &Path) -> Outcome<Json> {
+    let text = library::read_path(path)?.text;
+    serde_json::from_str(&text)
+        .map_err(|e| Failure::Input(anyhow::anyhow!("{}: {e}", path.display())))
+}

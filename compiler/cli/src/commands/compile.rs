@@ -1,0 +1,25 @@
+//! `ltxc compile`
+
+use std::path::PathBuf;
+
+use crate::args::CompileArgs;
+use crate::compile::Project;
+use crate::failure::Outcome;
+use crate::progress::WriteBar;
+use crate::write::write_bundle;
+
+pub fn command(args: &CompileArgs) -> Outcome {
+    let project = Project::open(&super::options(&args.preset, &args.project)?)?;
+    let out = args
+        .output
+        .clone()
+        .unwrap_or_else(|| PathBuf::from(format!("{}.bundle", project.preset.name)));
+    let written = write_bundle(&project, &out, &mut WriteBar::new())?;
+    let bundle = ltxc_bundle::Bundle::open(&written)?;
+    if args.json {
+        println!("{}", super::inspect::summary(&bundle));
+    } else {
+        println!("{}", written.display());
+    }
+    Ok(())
+}

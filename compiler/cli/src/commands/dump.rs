@@ -1,0 +1,57 @@
+//! `ltxc dump`
+
+use std::path::Path;
+
+use ltxc_front::{GraphFile, expand, library};
+use ltxc_ir::{Graph, print, print_folded};
+
+use super::check::read_json;
+use crate::args::DumpArgs;
+use crate::compile::Project;
+use crate::failure::{Failure, Outcome};
+
+pub fn command(args: &DumpArgs) -> Outcome {
+    if let Some(config) = &args.config {
+        let file = GraphFile::read(&library::read_path(Path::new(&args.source))?)?;
+        show(args, &expand(&file, &read_json(config)?)?);
+        return Ok(());
+    }
+    let mut options = super::options(&args.source, &args.project)?;
+    options.only.extend(args.component.clone());
+    let project = Project::open(&options).map_err(explain_graph_files)?;
+    let checkpoints = project.checkpoints()?;
+    for name in project.graphs.keys() {
+        let graph = project.expand(name, &checkpoints[project.role_of(name)])?;
+        match args.lowered {
+            true => show(args, &project.lower(graph)?.graph),
+            false => show(args, &graph),
+        }
+    }
+    Ok(())
+}
+
+fn show(args: &DumpArgs, graph: &Graph) {
+    print!(
+        "{}",
+        if args.expand {
+            print(graph)
+        } else {
+            print_folded(graph)
+        }
+    );
+}
+
+/// A graph file alone has no sizes: say what else is needed.
+fn explain_graph_files(failure: Failure) -> Failure {
+    match failure {
+        Failure::Diagnostics(list) => Failure::Diagnostics(
+            list.into_iter()
+                .map(|d| match d.source.text.contains("\ngraph:") && d.message.contains("`preset`") {
+                    true => d.help("this is a graph file: give the checkpoint's config with --config FILE.json"),
+                    false => d,
+                })
+                .collect(),
+        ),
+        other => other,
+    }
+}

@@ -1,0 +1,71 @@
+//! `ltxc explain`
+
+use ltxc_passes::PassReport;
+
+use crate::args::ExplainArgs;
+use crate::compile::Project;
+use crate::failure::{Failure, Outcome};
+
+pub fn command(args: &ExplainArgs) -> Outcome {
+    let mut options = super::options(&args.preset, &args.project)?;
+    options.only.extend(args.component.clone());
+    let project = Project::open(&options)?;
+    if let Some(pass) = &args.diff
+        && !project
+            .target
+            .passes
+            .iter()
+            .any(|entry| entry.pass == *pass)
+    {
+        let known: Vec<&str> = project
+            .target
+            .passes
+            .iter()
+            .map(|entry| entry.pass.as_str())
+            .collect();
+        return Err(Failure::Misuse(format!(
+            "the target `{}` runs no pass `{pass}`; it runs {}",
+            project.target.name,
+            known.join(", ")
+        )));
+    }
+    let checkpoints = project.checkpoints()?;
+    println!("target {}: {}", project.target.name, project.target.doc);
+    for name in project.graphs.keys() {
+        let compiled =
+            project.explain(project.expand(name, &checkpoints[project.role_of(name)])?)?;
+        println!("\n{name}: {} operations", compiled.graph.len());
+        for (report, entry) in compiled.reports.iter().zip(&project.target.passes) {
+            show(report, &entry.because, args.diff.as_deref());
+        }
+    }
+    Ok(())
+}
+
+fn show(report: &PassReport, because: &str, diff: Option<&str>) {
+    if diff.is_some_and(|pass| pass != report.pass) {
+        return;
+    }
+    println!(
+        "  {}: changed {}, declined {}",
+        report.pass,
+        report.matched,
+        report.declines()
+    );
+    println!("      {because}");
+    for decline in &report.declined {
+        println!(
+            "      declined {} x: {} (first `{}`)",
+            decline.nodes.len(),
+            decline.reason,
+            decline.nodes[0]
+        );
+    }
+    if diff.is_some() {
+        report
+            .difference
+            .iter()
+            .flatten()
+            .for_each(|line| println!("{line}"));
+    }
+}

@@ -1,0 +1,239 @@
+//! From a project to a bundle on disk.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use ltxc_bundle::{Manifest, ModelFacts, PassRecord, Source, TargetInfo, VERSION};
+use ltxc_export::checkpoint::Checkpoint;
+use ltxc_export::{BundleWriter, ComponentSource, Dialect, file_name, weight_keys};
+use ltxc_ir::Graph;
+use ltxc_passes::PassReport;
+use serde_json::Value as Json;
+
+use crate::compile::{Project, section};
+use crate::failure::{Failure, Outcome};
+
+/// Name of the tokenizer in a bundle.
+const TOKENIZER: &str = "tokenizer.json";
+
+/// What a compile tells while it works.
+pub trait Progress {
+    /// A component begins; it has this many weight bytes.
+    fn component(&mut self, name: &str, weight_bytes: u64);
+    /// This many more bytes are written.
+    fn bytes(&mut self, bytes: u64);
+    /// A choice the user should know of.
+    fn note(&mut self, text: &str);
+}
+
+/// Compiles every component and writes the bundle.
+pub fn write_bundle(
+    project: &Project,
+    out: &Path,
+    progress: &mut dyn Progress,
+) -> Outcome<PathBuf> {
+    let checkpoints = project.checkpoints()?;
+    checkpoints
+        .values()
+        .flat_map(Checkpoint::notes)
+        .for_each(|note| progress.note(note));
+    let graphs = expand_all(project, &checkpoints)?;
+    let tokenizer = tokenizer(project)?;
+    let model = model_facts(project, &graphs, &checkpoints);
+    let capabilities = project.capabilities()?;
+    let dialect = Dialect {
+        opset: project.target.opset,
+        ir_version: project.target.ir_version,
+        half_weights: capabilities.half_weights,
+    };
+    let mut writer = BundleWriter::create(out)?;
+    let mut components = BTreeMap::new();
+    for (name, graph) in graphs {
+        let compiled = project.lower(graph)?;
+        let checkpoint = &checkpoints[project.role_of(&name)];
+        progress.component(&name, weight_bytes(&compiled.graph, checkpoint));
+        let source = ComponentSource {
+            name: &name,
+            graph: &compiled.graph,
+            checkpoint,
+            passes: compiled.reports.iter().map(record).collect(),
+        };
+        components.insert(
+            name.clone(),
+            writer.component(&source, &dialect, &mut |bytes| progress.bytes(bytes))?,
+        );
+    }
+    if let Some((text, from)) = &tokenizer {
+        writer.file(TOKENIZER, text.as_bytes(), vec![from.clone()])?;
+    }
+    let notes = checkpoints
+        .values()
+        .flat_map(|c| c.notes().to_vec())
+        .collect();
+    let manifest = Manifest {
+        version: VERSION,
+        producer: format!("ltxc {}", env!("CARGO_PKG_VERSION")),
+        name: project.preset.name.clone(),
+        target: TargetInfo {
+            name: project.target.name.clone(),
+            runtime: project.target.runtime.clone(),
+            provider: project.target.provider.clone(),
+            opset: project.target.opset,
+        },
+        model,
+        components,
+        tokenizer: tokenizer.map(|_| TOKENIZER.to_owned()),
+        plan: project.plan.clone(),
+        defaults: project.defaults.clone(),
+        files: BTreeMap::new(),
+        sources: sources(project, &checkpoints),
+        notes,
+    };
+    Ok(writer.finish(manifest)?)
+}
+
+/// Expands and binds every component, and checks that no tensor is left over.
+pub fn expand_all(
+    project: &Project,
+    checkpoints: &BTreeMap<String, Checkpoint>,
+) -> Outcome<BTreeMap<String, Graph>> {
+    let mut graphs = BTreeMap::new();
+    for name in project.graphs.keys() {
+        graphs.insert(
+            name.clone(),
+            project.expand(name, &checkpoints[project.role_of(name)])?,
+        );
+    }
+    let complete = graphs.len() == project.pipeline.components.len();
+    if complete {
+        let keys = graphs
+            .iter()
+            .map(|(name, graph)| (name.clone(), weight_keys(graph)))
+            .collect();
+        project.check_unused(&keys, checkpoints)?;
+    }
+    Ok(graphs)
+}
+
+fn record(report: &PassReport) -> PassRecord {
+    PassRecord {
+        pass: report.pass.clone(),
+        matched: report.matched,
+        declined: report.declines(),
+    }
+}
+
+fn weight_bytes(graph: &Graph, checkpoint: &Checkpoint) -> u64 {
+    weight_keys(graph)
+        .iter()
+        .filter_map(|key| checkpoint.tensor(key))
+        .map(|tensor| tensor.bytes)
+        .sum()
+}
+
+/// The tokenizer's text, where a component needs one, and the name it came from.
+fn tokenizer(project: &Project) -> Outcome<Option<(String, String)>> {
+    let needed = project
+        .graphs
+        .keys()
+        .any(|name| project.role_of(name) == "text_encoder");
+    let Some(path) = project.tokenizer.as_ref().filter(|_| needed) else {
+        return Ok(None);
+    };
+    let text = find_tokenizer(path).map_err(|e| {
+        Failure::Input(anyhow::Error::new(e).context("the prompt needs a tokenizer: a folder with tokenizer.json or spiece.model (--tokenizer)"))
+    })?;
+    Ok(Some((text, file_name(path))))
+}
+
+/// A tokenizer at the path, or in the folder `tokenizer` beside a text encoder's.
+fn find_tokenizer(path: &Path) -> Result<String, ltxc_export::tokenizer::TokenizerError> {
+    let beside = path.parent().map(|parent| parent.join("tokenizer"));
+    match ltxc_export::tokenizer::load(path) {
+        Ok(text) => Ok(text),
+        Err(error) => beside
+            .filter(|folder| folder.is_dir())
+            .map_or(Err(error), |folder| ltxc_export::tokenizer::load(&folder)),
+    }
+}
+
+/// Compression and channels as the decoder's own types say them.
+fn model_facts(
+    project: &Project,
+    graphs: &BTreeMap<String, Graph>,
+    checkpoints: &BTreeMap<String, Checkpoint>,
+) -> ModelFacts {
+    let config = checkpoints
+        .get("model")
+        .map_or(&Json::Null, Checkpoint::config);
+    let decoder = project
+        .plan
+        .stages
+        .iter()
+        .find_map(|stage| match &stage.op {
+            ltxc_bundle::StageOp::DecodeVideo(decode) => graphs.get(&decode.component),
+            _ => None,
+        });
+    let video = decoder
+        .and_then(|graph| {
+            Some(
+                graph
+                    .node(graph.graph_outputs().first()?.1)
+                    .fact
+                    .shape
+                    .clone(),
+            )
+        })
+        .unwrap_or_default();
+    let at = |axis: usize, n: i64| {
+        video
+            .get(axis)
+            .and_then(|size| size.eval(&|_| Some(n)))
+            .unwrap_or(0)
+    };
+    ModelFacts {
+        latent_channels: section(config, "transformer")
+            .get("in_channels")
+            .and_then(Json::as_u64)
+            .unwrap_or(0) as usize,
+        frames_per_latent: (at(2, 2) - at(2, 1)).unsigned_abs() as usize,
+        pixels_per_latent: at(3, 1).unsigned_abs() as usize,
+        causal_positions: section(config, "transformer")
+            .get("causal_temporal_positioning")
+            .and_then(Json::as_bool)
+            .unwrap_or(false),
+        scheduler: section(config, "scheduler").clone(),
+        allowed_inference_steps: config
+            .get("allowed_inference_steps")
+            .and_then(|steps| serde_json::from_value(steps.clone()).ok()),
+    }
+}
+
+fn sources(project: &Project, checkpoints: &BTreeMap<String, Checkpoint>) -> Vec<Source> {
+    let size = |path: &Path| fs::metadata(path).map_or(0, |meta| meta.len());
+    let mut sources = Vec::new();
+    for (role, checkpoint) in checkpoints {
+        let of = |path: &PathBuf| Source {
+            role: role.clone(),
+            name: file_name(path),
+            bytes: size(path),
+        };
+        sources.extend(checkpoint.sources().iter().map(of));
+    }
+    let text = |role: &str, source: &ltxc_front::Source| Source {
+        role: role.to_owned(),
+        name: source.short_name().to_owned(),
+        bytes: source.text.len() as u64,
+    };
+    sources.push(text("preset", &project.preset.source));
+    sources.push(text("pipeline", &project.pipeline.source));
+    sources.push(text("target", &project.target.source));
+    sources.extend(
+        project
+            .graphs
+            .values()
+            .map(|graph| text("graph", &graph.source)),
+    );
+    sources
+}

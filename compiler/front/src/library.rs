@@ -1,0 +1,125 @@
+//! The graphs, pipelines, targets and presets that come with the program.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use include_dir::{Dir, include_dir};
+
+use crate::diagnostic::{Diagnostic, Source, Span};
+
+static GRAPHS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../../graphs");
+static PRESETS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../../presets");
+
+/// What a file is for, which decides where a bare name is looked up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shelf {
+    /// `graphs/`: graphs and pipelines.
+    Graphs,
+    /// `presets/`.
+    Presets,
+    /// `presets/targets/`.
+    Targets,
+}
+
+/// Reads `reference`: a path ending in `.yaml`, relative to `base`, or the name of a file that comes with the program.
+pub fn read(shelf: Shelf, reference: &str, base: &Path) -> Result<Source, Diagnostic> {
+    if reference.ends_with(".yaml") {
+        return read_path(&base.join(reference));
+    }
+    let name = format!("{reference}.yaml");
+    let file = match shelf {
+        Shelf::Graphs => GRAPHS.get_file(&name),
+        Shelf::Presets => PRESETS.get_file(&name),
+        Shelf::Targets => PRESETS.get_file(format!("targets/{name}")),
+    };
+    match file.and_then(|file| file.contents_utf8()) {
+        Some(text) => Ok(Source::new(format!("{}/{name}", folder(shelf)), text)),
+        None => {
+            let source = Source::new(reference, "");
+            let diagnostic = Diagnostic::new(
+                "library::unknown",
+                &source,
+                Span::default(),
+                format!("there is no {} `{reference}`", what(shelf)),
+            );
+            let names = names(shelf);
+            Err(diagnostic.suggest(reference, names.iter().map(String::as_str)))
+        }
+    }
+}
+
+/// Reads a file of the user's.
+pub fn read_path(path: &Path) -> Result<Source, Diagnostic> {
+    let name = path.display().to_string();
+    let failed = |why: String| {
+        Diagnostic::new(
+            "file::read",
+            &Source::new(name.as_str(), ""),
+            Span::default(),
+            why,
+        )
+    };
+    let size = fs::metadata(path).map_err(|e| failed(e.to_string()))?.len();
+    if size > crate::tree::MAX_BYTES as u64 {
+        return Err(failed(format!(
+            "the file has {size} bytes; at most {} are read",
+            crate::tree::MAX_BYTES
+        )));
+    }
+    let text = fs::read_to_string(path).map_err(|e| failed(e.to_string()))?;
+    Ok(Source::new(name.as_str(), text))
+}
+
+/// The names on a shelf, sorted.
+pub fn names(shelf: Shelf) -> Vec<String> {
+    let (dir, below) = match shelf {
+        Shelf::Graphs => (&GRAPHS, ""),
+        Shelf::Presets => (&PRESETS, ""),
+        Shelf::Targets => (&PRESETS, "targets"),
+    };
+    let mut found = Vec::new();
+    collect(dir, &mut found);
+    let under = |path: &PathBuf| {
+        if below.is_empty() {
+            !path.starts_with("targets")
+        } else {
+            path.starts_with(below)
+        }
+    };
+    let name = |path: PathBuf| {
+        path.strip_prefix(below)
+            .unwrap_or(&path)
+            .with_extension("")
+            .display()
+            .to_string()
+    };
+    let mut names: Vec<String> = found
+        .into_iter()
+        .filter(|p| p.extension().is_some_and(|e| e == "yaml"))
+        .filter(under)
+        .map(name)
+        .collect();
+    names.sort();
+    names
+}
+
+fn collect(dir: &Dir<'_>, found: &mut Vec<PathBuf>) {
+    found.extend(dir.files().map(|file| file.path().to_owned()));
+    dir.dirs().for_each(|dir| collect(dir, found));
+}
+
+fn folder(shelf: Shelf) -> &'static str {
+    match shelf {
+        Shelf::Graphs => "graphs",
+        Shelf::Presets => "presets",
+        Shelf::Targets => "presets/targets",
+    }
+}
+
+fn what(shelf: Shelf) -> &'static str {
+    match shelf {
+        Shelf::Graphs => "graph or pipeline",
+        Shelf::Presets => "preset",
+        Shelf::Targets => "target",
+    }
+}

@@ -1,0 +1,157 @@
+//! What a rule sees of the graph: one node, its surroundings, and the target.
+
+use std::cell::OnceCell;
+use std::collections::HashMap;
+
+use ltxc_ir::op::Constant;
+use ltxc_ir::{Fact, Graph, NodeId, Op};
+
+use crate::rule::Declined;
+use crate::target::Capabilities;
+
+/// A node a rule may rewrite.
+pub struct Match<'a> {
+    graph: &'a Graph,
+    root: NodeId,
+    inputs: Vec<Option<NodeId>>,
+    sweep: &'a Sweep,
+    capabilities: &'a Capabilities,
+}
+
+impl<'a> Match<'a> {
+    pub(crate) fn new(
+        graph: &'a Graph,
+        root: NodeId,
+        sweep: &'a Sweep,
+        capabilities: &'a Capabilities,
+    ) -> Self {
+        Self {
+            graph,
+            root,
+            inputs: graph.inputs_of(root),
+            sweep,
+            capabilities,
+        }
+    }
+
+    /// The node itself.
+    pub fn root(&self) -> NodeId {
+        self.root
+    }
+
+    /// The node's operation.
+    pub fn op(&self) -> &'a Op {
+        &self.graph.node(self.root).op
+    }
+
+    /// The type of the node's value.
+    pub fn fact(&self) -> &'a Fact {
+        &self.graph.node(self.root).fact
+    }
+
+    /// The values it reads, by port.
+    pub fn inputs(&self) -> &[Option<NodeId>] {
+        &self.inputs
+    }
+
+    /// The value at port `i`.
+    pub fn input(&self, i: usize) -> Option<NodeId> {
+        self.inputs.get(i).copied().flatten()
+    }
+
+    /// The value at a port that is always given.
+    pub fn required(&self, i: usize) -> Result<NodeId, Declined> {
+        self.input(i)
+            .ok_or_else(|| Declined::Because(format!("port {i} is empty")))
+    }
+
+    /// The type of any value.
+    pub fn fact_of(&self, id: NodeId) -> &'a Fact {
+        &self.graph.node(id).fact
+    }
+
+    /// The value, if it is a constant.
+    pub fn constant(&self, id: NodeId) -> Option<&'a Constant> {
+        match &self.graph.node(id).op {
+            Op::Constant(constant) => Some(constant),
+            _ => None,
+        }
+    }
+
+    /// What the target can do.
+    pub fn capabilities(&self) -> &'a Capabilities {
+        self.capabilities
+    }
+
+    /// The first node with the same operation on the same inputs, if it stands before this one.
+    pub fn earlier_twin(&self) -> Option<NodeId> {
+        let same = |id: &NodeId| {
+            self.sweep.place(*id) < self.sweep.place(self.root)
+                && self.graph.contains(*id)
+                && self.graph.node(*id).op == *self.op()
+                && self.graph.inputs_of(*id) == self.inputs
+        };
+        match self.inputs.iter().flatten().next() {
+            Some(input) => self
+                .graph
+                .users_of(*input)
+                .into_iter()
+                .filter(same)
+                .min_by_key(|id| self.sweep.place(*id)),
+            None => self.sweep.sources(self.graph, self.root).find(same),
+        }
+    }
+}
+
+/// Nodes without inputs, by name of the operation and type.
+type Sources = HashMap<(&'static str, Fact), Vec<NodeId>>;
+
+/// The order in which one sweep over the graph visits it.
+pub(crate) struct Sweep {
+    order: Vec<NodeId>,
+    places: HashMap<NodeId, usize>,
+    sources: OnceCell<Sources>,
+}
+
+impl Sweep {
+    pub(crate) fn new(graph: &Graph) -> Self {
+        let order = graph.order();
+        let places = order.iter().enumerate().map(|(place, id)| (*id, place));
+        Self {
+            places: places.collect(),
+            order,
+            sources: OnceCell::new(),
+        }
+    }
+
+    pub(crate) fn order(&self) -> &[NodeId] {
+        &self.order
+    }
+
+    /// Nodes made during the sweep come last.
+    fn place(&self, id: NodeId) -> usize {
+        self.places.get(&id).copied().unwrap_or(usize::MAX)
+    }
+
+    /// The nodes without inputs with the operation's name and the type of this one, in order; gathered when first asked for.
+    fn sources(&self, graph: &Graph, like: NodeId) -> impl Iterator<Item = NodeId> {
+        let sources = self.sources.get_or_init(|| self.gather_sources(graph));
+        let node = graph.node(like);
+        let found = sources.get(&(node.op.name(), node.fact.clone()));
+        found.into_iter().flatten().copied()
+    }
+
+    fn gather_sources(&self, graph: &Graph) -> Sources {
+        let mut sources = Sources::new();
+        for id in self.order.iter().filter(|id| graph.contains(**id)) {
+            if graph.inputs_of(*id).is_empty() {
+                let node = graph.node(*id);
+                sources
+                    .entry((node.op.name(), node.fact.clone()))
+                    .or_default()
+                    .push(*id);
+            }
+        }
+        sources
+    }
+}

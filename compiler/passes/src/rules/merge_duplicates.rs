@@ -1,0 +1,31 @@
+//! Common subexpressions.
+
+use ltxc_ir::{Op, Patch};
+
+use crate::matched::Match;
+use crate::rule::{Declined, Fidelity, Meta, Roots, Rule, Verdict};
+
+/// `f(x), f(x)` -> `f(x)`: the first of equal nodes serves all readers. Graph inputs are never equal.
+pub struct MergeDuplicates;
+
+impl Rule for MergeDuplicates {
+    fn meta(&self) -> Meta {
+        Meta {
+            id: "merge-duplicates",
+            fidelity: Fidelity::Exact,
+            summary: "Computes equal operations on equal inputs once.",
+        }
+    }
+
+    fn roots(&self) -> Roots {
+        Roots::Any
+    }
+
+    fn rewrite(&self, m: &Match<'_>) -> Verdict {
+        if matches!(m.op(), Op::Input(_)) {
+            return Err(Declined::NotMine);
+        }
+        let first = m.earlier_twin().ok_or(Declined::NotMine)?;
+        Ok(Patch::new().replace(m.root(), first))
+    }
+}

@@ -1,0 +1,301 @@
+//! Writing a bundle: into a hidden folder beside the final one, renamed when the manifest is in it.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use ltxc_bundle::{Component, FileEntry, MANIFEST, Manifest, PassRecord, Port, SizeLimits};
+use ltxc_ir::op::Input;
+use ltxc_ir::{Fact, Graph, NodeId, Op, Verified};
+use sha2::{Digest, Sha256};
+use tempfile::TempDir;
+use thiserror::Error;
+
+use crate::checkpoint::Checkpoint;
+use crate::onnx::{Dialect, Model, OnnxError, emit};
+use crate::stream::{Hashing, StreamError, write_weight};
+
+/// Why a bundle could not be written.
+#[derive(Debug, Error)]
+pub enum ExportError {
+    /// A graph has no ONNX form.
+    #[error("component `{component}`: {source}")]
+    Onnx {
+        /// The component.
+        component: String,
+        /// Why.
+        source: OnnxError,
+    },
+    /// A weight could not be written.
+    #[error("component `{component}`: {source}")]
+    Stream {
+        /// The component.
+        component: String,
+        /// Why.
+        source: StreamError,
+    },
+    /// The folder cannot be written.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Something else stands where the bundle should go.
+    #[error("{0} exists and is no bundle; choose another name or remove it")]
+    Occupied(PathBuf),
+}
+
+/// A bundle being written.
+#[derive(Debug)]
+pub struct BundleWriter {
+    target: PathBuf,
+    folder: TempDir,
+    files: BTreeMap<String, FileEntry>,
+}
+
+/// What a component is made from.
+#[derive(Debug)]
+pub struct ComponentSource<'a> {
+    /// Name in the bundle.
+    pub name: &'a str,
+    /// The lowered graph.
+    pub graph: &'a Verified,
+    /// Where its weights are.
+    pub checkpoint: &'a Checkpoint,
+    /// What its passes did.
+    pub passes: Vec<PassRecord>,
+}
+
+impl BundleWriter {
+    /// Starts a bundle that will stand at `target`.
+    pub fn create(target: &Path) -> Result<Self, ExportError> {
+        if target.exists() && !target.join(MANIFEST).exists() {
+            return Err(ExportError::Occupied(target.to_owned()));
+        }
+        let parent = target
+            .parent()
+            .filter(|p| !p.as_os_str().is_empty())
+            .unwrap_or(Path::new("."));
+        let at = |path: &Path| {
+            let path = path.to_owned();
+            move |source| ExportError::Io { path, source }
+        };
+        fs::create_dir_all(parent).map_err(at(parent))?;
+        let name = target
+            .file_name()
+            .map_or_else(|| "bundle".into(), |n| n.to_string_lossy().into_owned());
+        let folder = tempfile::Builder::new()
+            .prefix(&format!(".{name}."))
+            .suffix(".partial")
+            .tempdir_in(parent)
+            .map_err(at(parent))?;
+        Ok(Self {
+            target: target.to_owned(),
+            folder,
+            files: BTreeMap::new(),
+        })
+    }
+
+    /// Writes a graph and its weights; `progress` hears of every weight's bytes.
+    pub fn component(
+        &mut self,
+        source: &ComponentSource<'_>,
+        dialect: &Dialect,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<Component, ExportError> {
+        let data_name = format!("{}.onnx.data", source.name);
+        let model = emit(source.graph, dialect, &data_name).map_err(|e| ExportError::Onnx {
+            component: source.name.to_owned(),
+            source: e,
+        })?;
+        let names: Vec<String> = source
+            .checkpoint
+            .sources()
+            .iter()
+            .map(|path| file_name(path))
+            .collect();
+        self.weights(source, &model, &data_name, names.clone(), progress)?;
+        let model_name = format!("{}.onnx", source.name);
+        self.file(&model_name, &model.bytes, names)?;
+        Ok(describe(source, &model, model_name))
+    }
+
+    fn weights(
+        &mut self,
+        source: &ComponentSource<'_>,
+        model: &Model,
+        name: &str,
+        from: Vec<String>,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<(), ExportError> {
+        let path = self.folder.path().join(name);
+        let at = |source| ExportError::Io {
+            path: path.clone(),
+            source,
+        };
+        let mut out = Hashing::new(BufWriter::with_capacity(
+            1 << 20,
+            File::create(&path).map_err(at)?,
+        ));
+        for plan in &model.weights {
+            write_weight(source.checkpoint, plan, &mut out).map_err(|e| ExportError::Stream {
+                component: source.name.to_owned(),
+                source: e,
+            })?;
+            progress(plan.bytes());
+        }
+        let bytes = out.position;
+        let (writer, sha256) = out.finish();
+        writer
+            .into_inner()
+            .map_err(|e| at(e.into_error()))?
+            .sync_all()
+            .map_err(at)?;
+        self.files.insert(
+            name.to_owned(),
+            FileEntry {
+                bytes,
+                sha256,
+                from,
+            },
+        );
+        Ok(())
+    }
+
+    /// Writes a small file.
+    pub fn file(&mut self, name: &str, bytes: &[u8], from: Vec<String>) -> Result<(), ExportError> {
+        let path = self.folder.path().join(name);
+        let at = |source| ExportError::Io {
+            path: path.clone(),
+            source,
+        };
+        let mut file = File::create(&path).map_err(at)?;
+        file.write_all(bytes)
+            .and_then(|()| file.sync_all())
+            .map_err(at)?;
+        let sha256 = Sha256::digest(bytes)
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        self.files.insert(
+            name.to_owned(),
+            FileEntry {
+                bytes: bytes.len() as u64,
+                sha256,
+                from,
+            },
+        );
+        Ok(())
+    }
+
+    /// Writes the manifest and lets the bundle appear under its name, replacing an older one.
+    pub fn finish(self, mut manifest: Manifest) -> Result<PathBuf, ExportError> {
+        manifest.files = self.files;
+        let text = serde_json::to_string_pretty(&manifest)
+            .expect("a manifest is plain data with string keys");
+        let at = |path: &Path| {
+            let path = path.to_owned();
+            move |source| ExportError::Io { path, source }
+        };
+        let path = self.folder.path().join(MANIFEST);
+        fs::write(&path, text + "\n").map_err(at(&path))?;
+        let finished = self.folder.keep();
+        open_to_readers(&finished).map_err(at(&finished))?;
+        let old = finished.with_extension("old");
+        let replaces = self.target.exists();
+        if replaces {
+            fs::rename(&self.target, &old).map_err(at(&self.target))?;
+        }
+        fs::rename(&finished, &self.target).map_err(at(&self.target))?;
+        if replaces {
+            fs::remove_dir_all(&old).map_err(at(&old))?;
+        }
+        Ok(self.target)
+    }
+}
+
+/// A temporary folder is private; a bundle is as readable as any other folder.
+#[cfg(unix)]
+fn open_to_readers(folder: &Path) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o755))
+}
+
+#[cfg(not(unix))]
+fn open_to_readers(_: &Path) -> io::Result<()> {
+    Ok(())
+}
+
+/// A file's name without folders.
+pub fn file_name(path: &Path) -> String {
+    path.file_name()
+        .map_or_else(String::new, |name| name.to_string_lossy().into_owned())
+}
+
+fn describe(source: &ComponentSource<'_>, model: &Model, model_name: String) -> Component {
+    let graph: &Graph = source.graph;
+    let mut weight_dtypes = BTreeMap::new();
+    let mut parameters = 0;
+    for plan in &model.weights {
+        *weight_dtypes.entry(plan.written.to_string()).or_insert(0) += plan.bytes();
+        parameters += plan.final_shape.iter().map(|n| *n as u64).product::<u64>();
+    }
+    Component {
+        model: model_name,
+        inputs: graph
+            .graph_inputs()
+            .iter()
+            .map(|id| input_port(graph, *id))
+            .collect(),
+        outputs: graph
+            .graph_outputs()
+            .iter()
+            .map(|(name, id)| port(name, &graph.node(*id).fact))
+            .collect(),
+        sizes: graph
+            .sizes
+            .0
+            .iter()
+            .map(|(name, range)| (name.clone(), limits(range)))
+            .collect(),
+        parameters,
+        weight_bytes: model.data_bytes,
+        weight_dtypes,
+        passes: source.passes.clone(),
+    }
+}
+
+fn limits(range: &ltxc_ir::SizeRange) -> SizeLimits {
+    SizeLimits {
+        min: range.min,
+        max: range.max,
+        one_of: range.one_of.iter().map(ToString::to_string).collect(),
+    }
+}
+
+fn input_port(graph: &Graph, id: NodeId) -> Port {
+    let node = graph.node(id);
+    let source = match &node.op {
+        Op::Input(Input {
+            source: Some(ltxc_ir::attrs::Source::Normal),
+            ..
+        }) => Some("normal".to_owned()),
+        _ => None,
+    };
+    Port {
+        source,
+        ..port(&node.name, &node.fact)
+    }
+}
+
+fn port(name: &str, fact: &Fact) -> Port {
+    Port {
+        name: name.to_owned(),
+        dtype: fact.dtype.to_string(),
+        shape: fact.shape.iter().map(ToString::to_string).collect(),
+        source: None,
+    }
+}

@@ -1,0 +1,16 @@
+//! From verified graphs and a checkpoint to a bundle.
+//!
+//! Checkpoints of every layout are read in one dialect, weights are tied to graphs and streamed, graphs are written
+//! as ONNX with external data. Nothing is rewritten here: a graph that still needs lowering is an error.
+
+mod bind;
+mod bundle;
+pub mod checkpoint;
+mod onnx;
+mod stream;
+pub mod tokenizer;
+
+pub use bind::{BindError, bind, check_extra, stored_type, weight_keys};
+pub use bundle::{BundleWriter, ComponentSource, ExportError, file_name};
+pub use onnx::{Dialect, Model, OnnxError, Step, WeightPlan, emit};
+pub use stream::StreamError;

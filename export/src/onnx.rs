@@ -1,0 +1,14 @@
+//! Verified graphs to ONNX models.
+//!
+//! Every operation that reaches this module has one fixed ONNX form; what needs a decision is lowered by a rule
+//! before. Sizes that are known stay numbers, named ones become dimension parameters, and a shape that must be
+//! computed at run time is computed from the graph inputs' shapes.
+
+mod emit;
+mod ops;
+mod proto;
+mod sizes;
+mod weight;
+
+pub use emit::{Dialect, Model, OnnxError, emit};
+pub use weight::{Step, WeightPlan};

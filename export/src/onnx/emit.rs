@@ -1,0 +1,382 @@
+//! The shape of a model: inputs, nodes, initializers, outputs.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ltxc_ir::attrs::Literal;
+use ltxc_ir::op::Constant;
+use ltxc_ir::{Dtype, Fact, Graph, NodeId, Op, Size, Verified};
+use prost::Message;
+use thiserror::Error;
+
+use super::proto::*;
+use super::weight::{Step, WeightPlan, weight_expression};
+
+/// Tensors start at multiples of this in the data file, so that a runtime can map each by pages.
+const ALIGNMENT: u64 = 4096;
+/// Smaller tensors start at multiples of this.
+const SMALL_ALIGNMENT: u64 = 64;
+
+/// What a target's ONNX looks like.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dialect {
+    /// Version of the default operator set.
+    pub opset: i64,
+    /// Version of the file format.
+    pub ir_version: i64,
+    /// Whether 16-bit weights are written as stored and widened by a `Cast`.
+    pub half_weights: bool,
+}
+
+/// Why a graph has no ONNX form.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum OnnxError {
+    /// A rule should have lowered it.
+    #[error("`{node}`: `{op}` has no ONNX form of its own; the target's passes must lower it")]
+    NotLowered {
+        /// The node.
+        node: String,
+        /// Its operation.
+        op: &'static str,
+    },
+    /// A size at run time cannot be computed from the inputs.
+    #[error("`{node}`: the size `{size}` cannot be computed from the graph's inputs")]
+    Size {
+        /// The node.
+        node: String,
+        /// The size.
+        size: String,
+    },
+    /// A weight was not bound to a checkpoint.
+    #[error("weight `{0}` is bound to no checkpoint")]
+    Unbound(String),
+}
+
+/// A model and the weights that go into its data file.
+#[derive(Clone, Debug)]
+pub struct Model {
+    /// The encoded `ModelProto`.
+    pub bytes: Vec<u8>,
+    /// Initializers in the order of the data file.
+    pub weights: Vec<WeightPlan>,
+    /// Length of the data file.
+    pub data_bytes: u64,
+}
+
+/// Writes a graph as a model whose weights lie in the file `data_name` beside it.
+pub fn emit(graph: &Verified, dialect: &Dialect, data_name: &str) -> Result<Model, OnnxError> {
+    let mut emitter = Emitter::new(graph, dialect, data_name);
+    let folded = emitter.folded_weights();
+    for id in graph.order() {
+        if !folded.contains(&id) {
+            emitter.node(id)?;
+        }
+    }
+    emitter.outputs();
+    Ok(emitter.finish())
+}
+
+pub(super) struct Emitter<'g> {
+    pub(super) graph: &'g Graph,
+    dialect: &'g Dialect,
+    data_name: &'g str,
+    proto: GraphProto,
+    domains: BTreeSet<&'static str>,
+    weights: Vec<WeightPlan>,
+    data_bytes: u64,
+    /// Constants and computed sizes by content, so that each exists once.
+    pub(super) shared: BTreeMap<String, String>,
+}
+
+impl<'g> Emitter<'g> {
+    fn new(graph: &'g Graph, dialect: &'g Dialect, data_name: &'g str) -> Self {
+        let proto = GraphProto {
+            name: graph.name.clone(),
+            doc_string: graph.doc.clone(),
+            ..GraphProto::default()
+        };
+        Self {
+            graph,
+            dialect,
+            data_name,
+            proto,
+            domains: BTreeSet::new(),
+            weights: Vec::new(),
+            data_bytes: 0,
+            shared: BTreeMap::new(),
+        }
+    }
+
+    /// Weights and intermediate weight expressions that only feed longer weight expressions.
+    fn folded_weights(&self) -> BTreeSet<NodeId> {
+        let feeds_expression = |id: NodeId| {
+            let users = self.graph.users_of(id);
+            !users.is_empty()
+                && !self.graph.is_output(id)
+                && users
+                    .iter()
+                    .all(|user| weight_expression(self.graph, *user).is_some())
+        };
+        let order = self.graph.order();
+        order
+            .into_iter()
+            .filter(|id| weight_expression(self.graph, *id).is_some() && feeds_expression(*id))
+            .collect()
+    }
+
+    fn node(&mut self, id: NodeId) -> Result<(), OnnxError> {
+        let node = self.graph.node(id);
+        if let Some((weight, steps)) = weight_expression(self.graph, id) {
+            return self.weight(id, weight, steps);
+        }
+        match &node.op {
+            Op::Input(_) => self.proto.input.push(value_info(&node.name, &node.fact)),
+            Op::Constant(constant) => {
+                let tensor = constant_tensor(&node.name, constant);
+                self.proto.initializer.push(tensor);
+            }
+            _ => self.operation(id)?,
+        }
+        Ok(())
+    }
+
+    /// Plans an initializer in the data file, and a `Cast` where it is written narrower than it is read.
+    fn weight(&mut self, id: NodeId, weight: NodeId, steps: Vec<Step>) -> Result<(), OnnxError> {
+        let (node, source) = (self.graph.node(id), self.graph.node(weight));
+        let Op::Weight(op) = &source.op else {
+            return Err(OnnxError::Unbound(source.name.clone()));
+        };
+        let stored = op
+            .stored
+            .ok_or_else(|| OnnxError::Unbound(op.key.clone()))?;
+        let half = matches!(stored, Dtype::F16 | Dtype::Bf16) && self.dialect.half_weights;
+        let written = if half { stored } else { node.fact.dtype };
+        let name = if written == node.fact.dtype {
+            node.name.clone()
+        } else {
+            format!("{}.stored", node.name)
+        };
+        let unbound = || OnnxError::Unbound(op.key.clone());
+        let shape = source.fact.const_shape().ok_or_else(unbound)?;
+        let final_shape = node.fact.const_shape().ok_or_else(unbound)?;
+        let mut plan = WeightPlan {
+            name: name.clone(),
+            key: op.key.clone(),
+            stored,
+            written,
+            shape,
+            final_shape,
+            steps,
+            offset: 0,
+        };
+        let alignment = if plan.bytes() >= ALIGNMENT {
+            ALIGNMENT
+        } else {
+            SMALL_ALIGNMENT
+        };
+        plan.offset = self.data_bytes.next_multiple_of(alignment);
+        self.data_bytes = plan.offset + plan.bytes();
+        self.proto.initializer.push(self.external_tensor(&plan));
+        if written != node.fact.dtype {
+            let to = AttributeProto::int("to", element_type(node.fact.dtype).into());
+            self.push("Cast", &[name], &node.name, vec![to]);
+        }
+        self.weights.push(plan);
+        Ok(())
+    }
+
+    fn external_tensor(&self, plan: &WeightPlan) -> TensorProto {
+        let entry = |key: &str, value: String| StringStringEntry {
+            key: key.to_owned(),
+            value,
+        };
+        TensorProto {
+            dims: plan.final_shape.iter().map(|n| *n as i64).collect(),
+            data_type: element_type(plan.written),
+            name: plan.name.clone(),
+            doc_string: plan.key.clone(),
+            external_data: vec![
+                entry("location", self.data_name.to_owned()),
+                entry("offset", plan.offset.to_string()),
+                entry("length", plan.bytes().to_string()),
+            ],
+            data_location: Some(EXTERNAL),
+            ..TensorProto::default()
+        }
+    }
+
+    /// Adds a node of the default domain.
+    pub(super) fn push(
+        &mut self,
+        op_type: &str,
+        inputs: &[String],
+        output: &str,
+        attribute: Vec<AttributeProto>,
+    ) {
+        self.push_in("", op_type, inputs, output, attribute);
+    }
+
+    /// Adds a node; trailing empty inputs are left out.
+    pub(super) fn push_in(
+        &mut self,
+        domain: &'static str,
+        op_type: &str,
+        inputs: &[String],
+        output: &str,
+        attribute: Vec<AttributeProto>,
+    ) {
+        let used = inputs
+            .iter()
+            .rposition(|input| !input.is_empty())
+            .map_or(0, |last| last + 1);
+        self.domains.insert(domain);
+        self.proto.node.push(NodeProto {
+            input: inputs[..used].to_vec(),
+            output: vec![output.to_owned()],
+            name: output.to_owned(),
+            op_type: op_type.to_owned(),
+            attribute,
+            domain: domain.to_owned(),
+        });
+    }
+
+    /// The name of an i64 vector constant.
+    pub(super) fn ints(&mut self, values: &[i64]) -> String {
+        let shape = vec![Size::from(values.len() as i64)];
+        self.constant(Constant {
+            dtype: Dtype::I64,
+            shape,
+            data: Literal::Ints(values.to_vec()),
+        })
+    }
+
+    /// The name of an i64 scalar constant.
+    pub(super) fn int(&mut self, value: i64) -> String {
+        self.constant(Constant {
+            dtype: Dtype::I64,
+            shape: Vec::new(),
+            data: Literal::Ints(vec![value]),
+        })
+    }
+
+    /// The name of a vector of ones.
+    pub(super) fn ones(&mut self, n: &Size) -> String {
+        self.constant(Constant {
+            dtype: Dtype::F32,
+            shape: vec![n.clone()],
+            data: Literal::Floats(vec![1.0]),
+        })
+    }
+
+    fn constant(&mut self, constant: Constant) -> String {
+        let content = format!("{constant:?}");
+        if let Some(name) = self.shared.get(&content) {
+            return name.clone();
+        }
+        let name = format!("constant.{}", self.shared.len());
+        self.proto
+            .initializer
+            .push(constant_tensor(&name, &constant));
+        self.shared.insert(content, name.clone());
+        name
+    }
+
+    /// An output whose name differs from its value's gets an `Identity`.
+    fn outputs(&mut self) {
+        for (name, id) in self.graph.graph_outputs() {
+            let node = self.graph.node(*id);
+            if *name != node.name {
+                self.push(
+                    "Identity",
+                    std::slice::from_ref(&node.name),
+                    name,
+                    Vec::new(),
+                );
+            }
+            self.proto.output.push(value_info(name, &node.fact));
+        }
+    }
+
+    fn finish(self) -> Model {
+        let version = |domain: &&str| {
+            if domain.is_empty() {
+                self.dialect.opset
+            } else {
+                1
+            }
+        };
+        let default = BTreeSet::from([""]);
+        let opset_import = self.domains.union(&default).map(|domain| OperatorSetId {
+            domain: (*domain).to_owned(),
+            version: version(domain),
+        });
+        let model = ModelProto {
+            ir_version: self.dialect.ir_version,
+            producer_name: "ltxc".to_owned(),
+            producer_version: env!("CARGO_PKG_VERSION").to_owned(),
+            opset_import: opset_import.collect(),
+            graph: Some(self.proto),
+        };
+        Model {
+            bytes: model.encode_to_vec(),
+            weights: self.weights,
+            data_bytes: self.data_bytes,
+        }
+    }
+}
+
+fn value_info(name: &str, fact: &Fact) -> ValueInfoProto {
+    let dimension = |size: &Size| match size.as_const() {
+        Some(n) => Dimension {
+            dim_value: Some(n),
+            dim_param: None,
+        },
+        None => Dimension {
+            dim_value: None,
+            dim_param: Some(size.to_string()),
+        },
+    };
+    let shape = TensorShape {
+        dim: fact.shape.iter().map(dimension).collect(),
+    };
+    let tensor_type = TensorType {
+        elem_type: element_type(fact.dtype),
+        shape: Some(shape),
+    };
+    ValueInfoProto {
+        name: name.to_owned(),
+        r#type: Some(TypeProto {
+            tensor_type: Some(tensor_type),
+        }),
+    }
+}
+
+fn constant_tensor(name: &str, constant: &Constant) -> TensorProto {
+    let dims: Vec<i64> = constant.shape.iter().filter_map(Size::as_const).collect();
+    let elements = dims.iter().product::<i64>().max(0) as usize;
+    let at = |i: usize| if constant.data.len() == 1 { 0 } else { i };
+    let raw = (0..elements).flat_map(|i| match &constant.data {
+        Literal::Floats(values) => encode(constant.dtype, f64::from(values[at(i)])),
+        Literal::Ints(values) if constant.dtype == Dtype::I64 => {
+            values[at(i)].to_le_bytes().to_vec()
+        }
+        Literal::Ints(values) => encode(constant.dtype, values[at(i)] as f64),
+    });
+    TensorProto {
+        dims,
+        data_type: element_type(constant.dtype),
+        name: name.to_owned(),
+        raw_data: Some(raw.collect()),
+        ..TensorProto::default()
+    }
+}
+
+fn encode(dtype: Dtype, value: f64) -> Vec<u8> {
+    match dtype {
+        Dtype::F32 => (value as f32).to_le_bytes().to_vec(),
+        Dtype::F16 => half::f16::from_f64(value).to_le_bytes().to_vec(),
+        Dtype::Bf16 => half::bf16::from_f64(value).to_le_bytes().to_vec(),
+        Dtype::I64 => (value as i64).to_le_bytes().to_vec(),
+        Dtype::I32 => (value as i32).to_le_bytes().to_vec(),
+        Dtype::Bool | Dtype::F8e4m3 => vec![u8::from(value != 0.0)],
+    }
+}

@@ -1,0 +1,314 @@
+//! The ONNX form of every operation.
+
+use ltxc_ir::op::{GeluKind, PadMode};
+use ltxc_ir::{Dtype, Node, NodeId, Op, Size, resolve_axis};
+
+use super::emit::{Emitter, OnnxError};
+use super::proto::{AttributeProto, element_type};
+
+/// Names of a node's inputs; empty where an optional port is.
+type Names = Vec<String>;
+
+impl Emitter<'_> {
+    pub(super) fn operation(&mut self, id: NodeId) -> Result<(), OnnxError> {
+        let node = self.graph.node(id).clone();
+        let inputs = self.input_names(id);
+        if let Some(op_type) = plain(&node.op) {
+            self.push(op_type, &inputs, &node.name, Vec::new());
+            return Ok(());
+        }
+        match &node.op {
+            Op::Reshape(_) | Op::Expand(_) | Op::Iota(_) => self.sized(id, &node, inputs),
+            Op::Conv3d(_) | Op::RmsNorm(_) | Op::LayerNorm(_) | Op::Gelu(_) | Op::Softmax(_) => {
+                self.layer(id, &node, inputs)
+            }
+            Op::OrtMultiHeadAttention(_) | Op::OnnxAttention(_) => self.attention(&node, inputs),
+            _ => self.movement(id, &node, inputs),
+        }
+    }
+
+    fn input_names(&self, id: NodeId) -> Names {
+        let name = |input: Option<NodeId>| {
+            input.map_or_else(String::new, |id| self.graph.node(id).name.clone())
+        };
+        self.graph.inputs_of(id).into_iter().map(name).collect()
+    }
+
+    fn input_shape(&self, id: NodeId) -> Vec<Size> {
+        let first = self.graph.inputs_of(id).first().copied().flatten();
+        first
+            .map(|id| self.graph.node(id).fact.shape.clone())
+            .unwrap_or_default()
+    }
+
+    /// Operations whose result needs a size.
+    fn sized(&mut self, id: NodeId, node: &Node, mut inputs: Names) -> Result<(), OnnxError> {
+        let from = self.input_shape(id);
+        match &node.op {
+            Op::Reshape(op) => {
+                inputs.push(self.reshape_target(id, &from, &op.to)?);
+                self.push("Reshape", &inputs, &node.name, Vec::new());
+            }
+            Op::Expand(op) => {
+                inputs.push(self.expand_target(id, &from, &op.to)?);
+                self.push("Expand", &inputs, &node.name, Vec::new());
+            }
+            _ => self.iota(id, node)?,
+        }
+        Ok(())
+    }
+
+    /// Axes that keep their size are 1 in the target, so that only a new size has to be known.
+    fn expand_target(
+        &mut self,
+        id: NodeId,
+        from: &[Size],
+        to: &[Size],
+    ) -> Result<String, OnnxError> {
+        let lead = to.len() - from.len();
+        let kept = |axis: usize| axis >= lead && from[axis - lead] == to[axis];
+        let target: Vec<Size> = (0..to.len())
+            .map(|axis| {
+                if kept(axis) {
+                    Size::from(1)
+                } else {
+                    to[axis].clone()
+                }
+            })
+            .collect();
+        match target
+            .iter()
+            .map(Size::as_const)
+            .collect::<Option<Vec<i64>>>()
+        {
+            Some(numbers) => Ok(self.ints(&numbers)),
+            None => self.shape_vector(id, &target),
+        }
+    }
+
+    fn iota(&mut self, id: NodeId, node: &Node) -> Result<(), OnnxError> {
+        let n = self.size_value(id, &node.fact.shape[0])?;
+        let (end, zero, one) = (format!("{}.end", node.name), self.int(0), self.int(1));
+        let empty = self.ints(&[0]);
+        self.push("Squeeze", &[n, empty], &end, Vec::new());
+        if node.fact.dtype == Dtype::I64 {
+            self.push("Range", &[zero, end, one], &node.name, Vec::new());
+            return Ok(());
+        }
+        let whole = format!("{}.whole", node.name);
+        self.push("Range", &[zero, end, one], &whole, Vec::new());
+        self.push("Cast", &[whole], &node.name, vec![cast_to(node.fact.dtype)]);
+        Ok(())
+    }
+
+    /// Operations that only move elements.
+    fn movement(&mut self, id: NodeId, node: &Node, mut inputs: Names) -> Result<(), OnnxError> {
+        let rank = self.input_shape(id).len();
+        match &node.op {
+            Op::Transpose(op) => {
+                let perm = AttributeProto::ints("perm", op.perm.iter().map(|axis| *axis as i64));
+                self.push("Transpose", &inputs, &node.name, vec![perm]);
+            }
+            Op::Slice(op) => {
+                let ends = op.end.unwrap_or(i64::MAX);
+                inputs.extend([
+                    self.ints(&[op.start]),
+                    self.ints(&[ends]),
+                    self.ints(&[op.axis]),
+                ]);
+                self.push("Slice", &inputs, &node.name, Vec::new());
+            }
+            Op::Select(op) => {
+                inputs.push(self.int(op.index));
+                self.push(
+                    "Gather",
+                    &inputs,
+                    &node.name,
+                    vec![AttributeProto::int("axis", op.axis)],
+                );
+            }
+            Op::Concat(op) => self.push(
+                "Concat",
+                &inputs,
+                &node.name,
+                vec![AttributeProto::int("axis", op.axis)],
+            ),
+            Op::Pad(op) => {
+                let axis = resolve_axis(op.axis, rank).unwrap_or(0);
+                let mut pads = vec![0; 2 * rank];
+                (pads[axis], pads[rank + axis]) = (op.before as i64, op.after as i64);
+                inputs.push(self.ints(&pads));
+                let mode = match op.mode {
+                    PadMode::Edge => "edge",
+                    PadMode::Zero => "constant",
+                };
+                self.push(
+                    "Pad",
+                    &inputs,
+                    &node.name,
+                    vec![AttributeProto::text("mode", mode)],
+                );
+            }
+            Op::Mean(op) => {
+                inputs.push(self.ints(&op.axes));
+                self.push(
+                    "ReduceMean",
+                    &inputs,
+                    &node.name,
+                    vec![AttributeProto::int("keepdims", 1)],
+                );
+            }
+            Op::Cast(op) => self.push("Cast", &inputs, &node.name, vec![cast_to(op.to)]),
+            other => {
+                return Err(OnnxError::NotLowered {
+                    node: node.name.clone(),
+                    op: other.name(),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Convolutions, norms and activations.
+    fn layer(&mut self, id: NodeId, node: &Node, mut inputs: Names) -> Result<(), OnnxError> {
+        let shape = self.input_shape(id);
+        match &node.op {
+            Op::Conv3d(op) => {
+                let numbers = |values: [usize; 3]| values.map(|v| v as i64);
+                let strides = AttributeProto::ints("strides", numbers(op.stride));
+                let pads = AttributeProto::ints(
+                    "pads",
+                    numbers(op.pad).into_iter().chain(numbers(op.pad)),
+                );
+                self.push("Conv", &inputs, &node.name, vec![strides, pads]);
+            }
+            Op::RmsNorm(op) => {
+                if resolve_axis(op.axis, shape.len()) != shape.len().checked_sub(1) {
+                    return Err(OnnxError::NotLowered {
+                        node: node.name.clone(),
+                        op: node.op.name(),
+                    });
+                }
+                self.fill_scale(&mut inputs, &shape);
+                self.push(
+                    "RMSNormalization",
+                    &inputs,
+                    &node.name,
+                    vec![AttributeProto::float("epsilon", op.eps)],
+                );
+            }
+            Op::LayerNorm(op) => {
+                self.fill_scale(&mut inputs, &shape);
+                self.push(
+                    "LayerNormalization",
+                    &inputs,
+                    &node.name,
+                    vec![AttributeProto::float("epsilon", op.eps)],
+                );
+            }
+            Op::Gelu(op) => {
+                let approximate = match op.approximate {
+                    GeluKind::Tanh => "tanh",
+                    GeluKind::Erf => "none",
+                };
+                self.push(
+                    "Gelu",
+                    &inputs,
+                    &node.name,
+                    vec![AttributeProto::text("approximate", approximate)],
+                );
+            }
+            Op::Softmax(op) => self.push(
+                "Softmax",
+                &inputs,
+                &node.name,
+                vec![AttributeProto::int("axis", op.axis)],
+            ),
+            other => {
+                return Err(OnnxError::NotLowered {
+                    node: node.name.clone(),
+                    op: other.name(),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// ONNX norms need a scale: ones where the graph has none.
+    fn fill_scale(&mut self, inputs: &mut Names, shape: &[Size]) {
+        inputs.resize(inputs.len().max(2), String::new());
+        if let (true, Some(last)) = (inputs[1].is_empty(), shape.last()) {
+            inputs[1] = self.ones(last);
+        }
+    }
+
+    fn attention(&mut self, node: &Node, inputs: Names) -> Result<(), OnnxError> {
+        let [q, k, v] = [&inputs[0], &inputs[1], &inputs[2]].map(String::clone);
+        let mask = inputs.get(3).cloned().unwrap_or_default();
+        match &node.op {
+            Op::OrtMultiHeadAttention(op) => {
+                let attributes = vec![
+                    AttributeProto::int("num_heads", op.heads as i64),
+                    AttributeProto::float("scale", op.scale),
+                ];
+                let inputs = [q, k, v, String::new(), String::new(), mask];
+                self.push_in(
+                    "com.microsoft",
+                    "MultiHeadAttention",
+                    &inputs,
+                    &node.name,
+                    attributes,
+                );
+            }
+            Op::OnnxAttention(op) => {
+                let heads = op.heads as i64;
+                let attributes = vec![
+                    AttributeProto::int("q_num_heads", heads),
+                    AttributeProto::int("kv_num_heads", heads),
+                    AttributeProto::float("scale", op.scale),
+                ];
+                self.push("Attention", &[q, k, v, mask], &node.name, attributes);
+            }
+            other => {
+                return Err(OnnxError::NotLowered {
+                    node: node.name.clone(),
+                    op: other.name(),
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+fn cast_to(dtype: Dtype) -> AttributeProto {
+    AttributeProto::int("to", element_type(dtype).into())
+}
+
+/// Operations that are one ONNX operator of the same inputs without attributes.
+fn plain(op: &Op) -> Option<&'static str> {
+    Some(match op {
+        Op::Add(_) => "Add",
+        Op::Sub(_) => "Sub",
+        Op::Mul(_) => "Mul",
+        Op::Div(_) => "Div",
+        Op::Pow(_) => "Pow",
+        Op::Min(_) => "Min",
+        Op::Max(_) => "Max",
+        Op::Less(_) => "Less",
+        Op::Where(_) => "Where",
+        Op::Neg(_) => "Neg",
+        Op::Abs(_) => "Abs",
+        Op::Exp(_) => "Exp",
+        Op::Log(_) => "Log",
+        Op::Sqrt(_) => "Sqrt",
+        Op::Sin(_) => "Sin",
+        Op::Cos(_) => "Cos",
+        Op::Floor(_) => "Floor",
+        Op::Sigmoid(_) => "Sigmoid",
+        Op::Tanh(_) => "Tanh",
+        Op::Gather(_) => "Gather",
+        Op::Matmul(_) => "MatMul",
+        Op::Identity(_) => "Identity",
+        _ => return None,
+    })
+}

@@ -1,0 +1,262 @@
+//! Streaming weights from a checkpoint into a data file.
+//!
+//! At most one tensor is mapped at a time, and of a tensor that is only copied at most [`PIECE`] bytes, so memory
+//! does not grow with the checkpoint.
+
+use std::io::{self, Write};
+
+use half::{bf16, f16};
+use ltxc_ir::Dtype;
+use sha2::{Digest, Sha256};
+use thiserror::Error;
+
+use crate::checkpoint::{Checkpoint, CheckpointError, TensorInfo};
+use crate::onnx::{Step, WeightPlan};
+
+/// Bytes mapped at once of a tensor that is copied as it is.
+const PIECE: u64 = 16 << 20;
+/// Columns of a matrix turned at once.
+const PANEL: usize = 64;
+
+/// Why a weight could not be written.
+#[derive(Debug, Error)]
+pub enum StreamError {
+    /// The checkpoint cannot be read.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// The data file cannot be written.
+    #[error("the weight `{key}` cannot be written: {source}")]
+    Write {
+        /// Which weight.
+        key: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// The tensor went away since the graph was bound.
+    #[error("the weight `{0}` is not in the checkpoint any more")]
+    Gone(String),
+}
+
+/// A writer that counts and hashes what goes through.
+pub struct Hashing<W> {
+    inner: W,
+    hasher: Sha256,
+    /// Bytes written so far.
+    pub position: u64,
+}
+
+impl<W: Write> Hashing<W> {
+    /// Wraps a writer.
+    pub fn new(inner: W) -> Self {
+        Self {
+            inner,
+            hasher: Sha256::new(),
+            position: 0,
+        }
+    }
+
+    /// The writer, and the hash in hexadecimal.
+    pub fn finish(self) -> (W, String) {
+        let hash = self
+            .hasher
+            .finalize()
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        (self.inner, hash)
+    }
+
+    /// Writes zeros up to a position.
+    pub fn pad_to(&mut self, position: u64) -> io::Result<()> {
+        let gap = position.saturating_sub(self.position) as usize;
+        self.write_all(&vec![0; gap])
+    }
+}
+
+impl<W: Write> Write for Hashing<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let n = self.inner.write(bytes)?;
+        self.hasher.update(&bytes[..n]);
+        self.position += n as u64;
+        Ok(n)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+/// Writes one weight as its plan says.
+pub fn write_weight(
+    checkpoint: &Checkpoint,
+    plan: &WeightPlan,
+    out: &mut Hashing<impl Write>,
+) -> Result<(), StreamError> {
+    let tensor = checkpoint
+        .tensor(&plan.key)
+        .ok_or_else(|| StreamError::Gone(plan.key.clone()))?;
+    let failed = |source| StreamError::Write {
+        key: plan.key.clone(),
+        source,
+    };
+    out.pad_to(plan.offset).map_err(failed)?;
+    let turns: Vec<&Vec<usize>> = plan
+        .steps
+        .iter()
+        .filter_map(|s| {
+            if let Step::Transpose(p) = s {
+                Some(p)
+            } else {
+                None
+            }
+        })
+        .collect();
+    match turns.as_slice() {
+        [] => copy(checkpoint, tensor, plan, out),
+        [perm] if **perm == [1, 0] && plan.steps.len() == 1 => checkpoint
+            .with_bytes(tensor, |bytes| turn(bytes, plan, out))?
+            .map_err(failed),
+        _ => checkpoint
+            .with_bytes(tensor, |bytes| permute(bytes, plan, out))?
+            .map_err(failed),
+    }
+}
+
+fn copy(
+    checkpoint: &Checkpoint,
+    tensor: &TensorInfo,
+    plan: &WeightPlan,
+    out: &mut Hashing<impl Write>,
+) -> Result<(), StreamError> {
+    let mut start = 0;
+    while start < tensor.bytes {
+        let bytes = PIECE.min(tensor.bytes - start);
+        let piece = TensorInfo {
+            offset: tensor.offset + start,
+            bytes,
+            ..tensor.clone()
+        };
+        let written = checkpoint.with_bytes(&piece, |bytes| {
+            out.write_all(&convert(bytes, plan.stored, plan.written))
+        })?;
+        written.map_err(|source| StreamError::Write {
+            key: plan.key.clone(),
+            source,
+        })?;
+        start += bytes;
+    }
+    Ok(())
+}
+
+/// Turns a matrix panel by panel.
+fn turn(bytes: &[u8], plan: &WeightPlan, out: &mut impl Write) -> io::Result<()> {
+    let (rows, columns, size) = (plan.shape[0], plan.shape[1], plan.stored.bytes() as usize);
+    for first in (0..columns).step_by(PANEL) {
+        let width = PANEL.min(columns - first);
+        let mut panel = vec![0; width * rows * size];
+        for row in 0..rows {
+            let source = &bytes[(row * columns + first) * size..][..width * size];
+            for (column, element) in source.chunks_exact(size).enumerate() {
+                panel[(column * rows + row) * size..][..size].copy_from_slice(element);
+            }
+        }
+        out.write_all(&convert(&panel, plan.stored, plan.written))?;
+    }
+    Ok(())
+}
+
+/// Any sequence of steps, in memory; only small tensors need it.
+fn permute(bytes: &[u8], plan: &WeightPlan, out: &mut impl Write) -> io::Result<()> {
+    let size = plan.stored.bytes() as usize;
+    let (mut data, mut shape) = (bytes.to_vec(), plan.shape.clone());
+    for step in &plan.steps {
+        match step {
+            Step::Reshape(to) => shape.clone_from(to),
+            Step::Transpose(perm) => {
+                data = permuted(&data, &shape, perm, size);
+                shape = perm.iter().map(|axis| shape[*axis]).collect();
+            }
+        }
+    }
+    out.write_all(&convert(&data, plan.stored, plan.written))
+}
+
+fn permuted(data: &[u8], shape: &[usize], perm: &[usize], size: usize) -> Vec<u8> {
+    let stride = |axis: usize| shape[axis + 1..].iter().product::<usize>();
+    let (to, strides): (Vec<usize>, Vec<usize>) = perm
+        .iter()
+        .map(|axis| (shape[*axis], stride(*axis)))
+        .unzip();
+    let mut out = Vec::with_capacity(data.len());
+    let mut at = vec![0; to.len()];
+    for _ in 0..shape.iter().product() {
+        let from: usize = at.iter().zip(&strides).map(|(i, s)| i * s).sum();
+        out.extend_from_slice(&data[from * size..][..size]);
+        for axis in (0..at.len()).rev() {
+            at[axis] += 1;
+            if at[axis] < to[axis] {
+                break;
+            }
+            at[axis] = 0;
+        }
+    }
+    out
+}
+
+/// The same numbers in another element type; widening is exact.
+fn convert(bytes: &[u8], from: Dtype, to: Dtype) -> std::borrow::Cow<'_, [u8]> {
+    let widen = |size: usize, f: fn(&[u8]) -> f32| {
+        bytes
+            .chunks_exact(size)
+            .flat_map(|b| f(b).to_le_bytes())
+            .collect::<Vec<u8>>()
+            .into()
+    };
+    match (from, to) {
+        (Dtype::Bf16, Dtype::F32) => widen(2, |b| bf16::from_le_bytes([b[0], b[1]]).to_f32()),
+        (Dtype::F16, Dtype::F32) => widen(2, |b| f16::from_le_bytes([b[0], b[1]]).to_f32()),
+        (Dtype::F8e4m3, Dtype::F32) => widen(1, |b| f8e4m3(b[0])),
+        _ => bytes.into(),
+    }
+}
+
+/// E4M3 without infinities: exponent bias 7, all-ones is NaN.
+fn f8e4m3(byte: u8) -> f32 {
+    let sign = if byte & 0x80 == 0 { 1.0 } else { -1.0 };
+    let (exponent, mantissa) = (i32::from((byte >> 3) & 0xf), f32::from(byte & 7));
+    match (exponent, byte & 0x7f) {
+        (_, 0x7f) => f32::NAN,
+        (0, _) => sign * mantissa / 8.0 * 2f32.powi(-6),
+        _ => sign * (1.0 + mantissa / 8.0) * 2f32.powi(exponent - 7),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn eight_bit_floats_widen_exactly() {
+        for (byte, value) in [
+            (0x00, 0.0),
+            (0x01, 2f32.powi(-9)),
+            (0x38, 1.0),
+            (0xb8, -1.0),
+            (0x7e, 448.0),
+            (0x40, 2.0),
+        ] {
+            assert_eq!(f8e4m3(byte), value);
+        }
+        assert!(f8e4m3(0xff).is_nan());
+    }
+
+    #[test]
+    fn a_permutation_moves_elements_where_the_axes_go() {
+        let data: Vec<u8> = (0..6).collect();
+        assert_eq!(permuted(&data, &[2, 3], &[1, 0], 1), [0, 3, 1, 4, 2, 5]);
+        assert_eq!(
+            permuted(&data, &[1, 2, 3], &[2, 0, 1], 1),
+            [0, 3, 1, 4, 2, 5]
+        );
+    }
+}

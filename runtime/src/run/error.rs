@@ -1,0 +1,114 @@
+//! Why a run is refused or fails.
+
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+use super::ports::InputFault;
+use crate::backend::BackendError;
+use crate::sampling::{GuidanceError, NoiseError, ScheduleError, SolverError};
+use crate::tensor::TensorError;
+use crate::text::TextTokenizerError;
+
+/// Why a bundle cannot be run as asked.
+#[derive(Debug, Error)]
+pub enum RunError {
+    /// The bundle was compiled for something this program does not have.
+    #[error(
+        "the bundle's {what} is `{found}`, which this program does not know: known are {known}"
+    )]
+    Target {
+        /// `runtime` or `provider`.
+        what: &'static str,
+        /// What the manifest says.
+        found: String,
+        /// What it may say.
+        known: &'static str,
+    },
+    /// The manifest contradicts itself or asks for what this program cannot do.
+    #[error("the bundle cannot be run: {0}; compile it again with this version")]
+    Manifest(String),
+    /// There is no such component.
+    #[error("the bundle has no component `{found}`: it has {known}")]
+    Component {
+        /// The name given.
+        found: String,
+        /// The names there are.
+        known: String,
+    },
+    /// A setting makes no sense.
+    #[error("`{name}` is {found}: {help}")]
+    Setting {
+        /// The setting.
+        name: &'static str,
+        /// Its value.
+        found: String,
+        /// What to write.
+        help: String,
+    },
+    /// A component does not take these inputs.
+    #[error("`{component}` cannot take this: {}", sentence(.faults))]
+    Inputs {
+        /// The component.
+        component: String,
+        /// Every fault.
+        faults: Vec<InputFault>,
+    },
+    /// A component returned something else than it should.
+    #[error("`{component}` should return `{output}` as {expected}, it returned {found}")]
+    Output {
+        /// The component.
+        component: String,
+        /// The output.
+        output: String,
+        /// The shape in words.
+        expected: String,
+        /// What came in words.
+        found: String,
+    },
+    /// Infinity or no number where a prediction should be.
+    #[error(
+        "`{component}` returned values that are not finite at step {step}: its number type is too narrow for this \
+         checkpoint, or the weights are damaged"
+    )]
+    NotFinite {
+        /// The component.
+        component: String,
+        /// The step, from 1.
+        step: usize,
+    },
+    /// A file of the bundle cannot be read.
+    #[error("{}: {reason}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: std::io::Error,
+    },
+    /// A runtime refused.
+    #[error(transparent)]
+    Backend(#[from] BackendError),
+    /// The tokenizer refused.
+    #[error(transparent)]
+    Tokenizer(#[from] TextTokenizerError),
+    /// There are no timesteps.
+    #[error(transparent)]
+    Schedule(#[from] ScheduleError),
+    /// There is no noise.
+    #[error(transparent)]
+    Noise(#[from] NoiseError),
+    /// Predictions do not combine.
+    #[error(transparent)]
+    Guidance(#[from] GuidanceError),
+    /// A step cannot be taken.
+    #[error(transparent)]
+    Solver(#[from] SolverError),
+    /// A tensor cannot be made or read.
+    #[error(transparent)]
+    Tensor(#[from] TensorError),
+}
+
+fn sentence(faults: &[InputFault]) -> String {
+    let words: Vec<_> = faults.iter().map(InputFault::to_string).collect();
+    words.join("; ")
+}

@@ -1,0 +1,72 @@
+//! What a run tells while it works, and how long its stages took.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+/// News of a run, enough to draw a bar with the time that is left.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Event<'a> {
+    /// A stage begins.
+    StageStarted {
+        /// The stage.
+        stage: &'a str,
+        /// Its component, which is loaded next.
+        component: &'a str,
+        /// Denoising steps it will take; none for the other stages.
+        steps: usize,
+    },
+    /// The stage's component is ready.
+    ComponentLoaded {
+        /// The stage.
+        stage: &'a str,
+        /// The component.
+        component: &'a str,
+        /// Time it took; next to none where it was kept.
+        elapsed: Duration,
+    },
+    /// A denoising step is done.
+    Step {
+        /// The stage.
+        stage: &'a str,
+        /// The step, from 1.
+        step: usize,
+        /// All steps.
+        steps: usize,
+        /// The noise level that it started from.
+        sigma: f32,
+        /// Time it took.
+        elapsed: Duration,
+    },
+    /// Pixel frames are there.
+    FramesDecoded {
+        /// The stage.
+        stage: &'a str,
+        /// Frames so far, padding included.
+        frames: usize,
+        /// All frames.
+        total: usize,
+    },
+    /// A stage is done.
+    StageFinished {
+        /// The stage.
+        stage: &'a str,
+        /// Time it took, loading included.
+        elapsed: Duration,
+    },
+}
+
+/// How long a stage took.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct StageTime {
+    /// The stage.
+    pub stage: String,
+    /// Its component.
+    pub component: String,
+    /// Denoising steps; none for the other stages.
+    pub steps: usize,
+    /// Seconds until the component was ready.
+    pub load_seconds: f64,
+    /// Seconds of work after that.
+    pub run_seconds: f64,
+}

@@ -1,0 +1,270 @@
+//! Sizes of a video in pixels and latents, and the positions of its tokens.
+//!
+//! The rules are those of the reference program: sides are padded to whole latents on both sides, frames to whole
+//! latent frames at the end, and the padding is cut off again after decoding.
+
+use ltxc_bundle::ModelFacts;
+
+use super::RunError;
+
+/// Largest side and number of frames; what a component takes is usually less.
+pub const MAX_SIZE: usize = 1 << 16;
+
+/// Frames, rows and columns, of pixels or of latents.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VideoSize {
+    /// Frames.
+    pub frames: usize,
+    /// Rows.
+    pub height: usize,
+    /// Columns.
+    pub width: usize,
+}
+
+impl VideoSize {
+    /// The number of places in it.
+    pub fn count(&self) -> usize {
+        self.frames * self.height * self.width
+    }
+}
+
+/// What is asked for, what is computed for it, and where the one lies in the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Geometry {
+    /// The video asked for.
+    pub asked: VideoSize,
+    /// The video computed: `asked` filled up to whole latents.
+    pub padded: VideoSize,
+    /// Its latents.
+    pub latents: VideoSize,
+    /// Padding above the first row asked for.
+    pub top: usize,
+    /// Padding left of the first column asked for.
+    pub left: usize,
+    frames_per_latent: usize,
+    pixels_per_latent: usize,
+    causal: bool,
+}
+
+impl Geometry {
+    /// Fills `asked` up to whole latents of the model.
+    pub fn new(model: &ModelFacts, asked: VideoSize) -> Result<Self, RunError> {
+        let (per_frame, per_side) = (model.frames_per_latent, model.pixels_per_latent);
+        for found in [per_frame, per_side, model.latent_channels] {
+            if !(1..=MAX_SIZE).contains(&found) {
+                let why = format!("a latent of the model has {found} frames, pixels or channels");
+                return Err(RunError::Manifest(why));
+            }
+        }
+        check_size("frames", asked.frames)?;
+        check_size("height", asked.height)?;
+        check_size("width", asked.width)?;
+        let latents = VideoSize {
+            frames: (asked.frames - 1).div_ceil(per_frame) + 1,
+            height: asked.height.div_ceil(per_side),
+            width: asked.width.div_ceil(per_side),
+        };
+        let padded = VideoSize {
+            frames: (latents.frames - 1) * per_frame + 1,
+            height: latents.height * per_side,
+            width: latents.width * per_side,
+        };
+        Ok(Self {
+            asked,
+            padded,
+            latents,
+            top: (padded.height - asked.height) / 2,
+            left: (padded.width - asked.width) / 2,
+            frames_per_latent: per_frame,
+            pixels_per_latent: per_side,
+            causal: model.causal_positions,
+        })
+    }
+
+    /// First pixel frame, pixel row and pixel column of every latent, as (3, tokens) in token order.
+    ///
+    /// With causal positions the first latent frame stands for one pixel frame only, so all later ones begin earlier.
+    pub fn pixel_coords(&self) -> Vec<i64> {
+        let late = if self.causal {
+            self.frames_per_latent - 1
+        } else {
+            0
+        };
+        let frame = |f: usize| (f * self.frames_per_latent).saturating_sub(late);
+        let axes: [&dyn Fn(Token) -> usize; 3] = [
+            &|token| frame(token.frame),
+            &|token| token.row * self.pixels_per_latent,
+            &|token| token.column * self.pixels_per_latent,
+        ];
+        axes.into_iter()
+            .flat_map(|axis| self.tokens().map(axis))
+            .map(|position| position as i64)
+            .collect()
+    }
+
+    /// [`Self::pixel_coords`] with the frames in seconds, which is what the network takes.
+    pub fn coords(&self, fps: f64) -> Vec<f32> {
+        let seconds_per_frame = (1.0 / fps) as f32;
+        let count = self.latents.count();
+        let scale = |(place, position): (usize, i64)| match place < count {
+            true => position as f32 * seconds_per_frame,
+            false => position as f32,
+        };
+        self.pixel_coords()
+            .into_iter()
+            .enumerate()
+            .map(scale)
+            .collect()
+    }
+
+    fn tokens(&self) -> impl Iterator<Item = Token> {
+        let (rows, columns) = (self.latents.height, self.latents.width);
+        (0..self.latents.count()).map(move |token| Token {
+            frame: token / (rows * columns),
+            row: token / columns % rows,
+            column: token % columns,
+        })
+    }
+
+    /// The asked part of a decoded (3, frames, height, width) video in -1..1, moved to 0..1.
+    ///
+    /// `video` holds exactly the padded video.
+    pub fn crop(&self, video: &[f32]) -> Vec<f32> {
+        let VideoSize {
+            frames,
+            height,
+            width,
+        } = self.padded;
+        let mut cropped = Vec::with_capacity(3 * self.asked.count());
+        let planes = video.chunks_exact(height * width).enumerate();
+        for (_, plane) in planes.filter(|(index, _)| index % frames < self.asked.frames) {
+            let rows = plane
+                .chunks_exact(width)
+                .skip(self.top)
+                .take(self.asked.height);
+            for row in rows {
+                let pixels = &row[self.left..self.left + self.asked.width];
+                cropped.extend(pixels.iter().map(|x| (x / 2.0 + 0.5).clamp(0.0, 1.0)));
+            }
+        }
+        cropped
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Token {
+    frame: usize,
+    row: usize,
+    column: usize,
+}
+
+fn check_size(name: &'static str, found: usize) -> Result<(), RunError> {
+    if (1..=MAX_SIZE).contains(&found) {
+        return Ok(());
+    }
+    Err(RunError::Setting {
+        name,
+        found: found.to_string(),
+        help: format!("give a number from 1 to {MAX_SIZE}"),
+    })
+}
+
+/// (tokens, channels) to (channels, tokens), the inner order of (C, F, H, W).
+pub(super) fn to_channels_first(tokens: &[f32], channels: usize) -> Vec<f32> {
+    (0..channels)
+        .flat_map(|channel| tokens.iter().skip(channel).step_by(channels).copied())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn model(causal_positions: bool) -> ModelFacts {
+        ModelFacts {
+            latent_channels: 4,
+            frames_per_latent: 8,
+            pixels_per_latent: 32,
+            causal_positions,
+            scheduler: serde_json::json!({}),
+            allowed_inference_steps: None,
+        }
+    }
+
+    fn geometry(frames: usize, height: usize, width: usize) -> Result<Geometry, RunError> {
+        let asked = VideoSize {
+            frames,
+            height,
+            width,
+        };
+        Geometry::new(&model(true), asked)
+    }
+
+    #[test]
+    fn frames_are_padded_by_the_official_rule() {
+        for asked in 1..100_usize {
+            let official = ((asked as i64 - 2).div_euclid(8) + 1) * 8 + 1;
+            let padded = geometry(asked, 32, 32).expect("valid sizes").padded;
+            assert_eq!(padded.frames as i64, official, "{asked}");
+        }
+    }
+
+    #[test]
+    fn sides_are_padded_on_both_sides() {
+        let geometry = geometry(2, 65, 30).expect("valid sizes");
+        assert_eq!((geometry.padded.height, geometry.padded.width), (96, 32));
+        assert_eq!((geometry.top, geometry.left), (15, 1));
+        assert_eq!(geometry.latents.count(), 2 * 3);
+    }
+
+    #[test]
+    fn senseless_sizes_are_refused_by_name() {
+        for (sizes, name) in [
+            ((0, 1, 1), "`frames` is 0"),
+            ((1, 0, 1), "`height` is 0"),
+            ((1, 1, usize::MAX), "`width` is 18446744073709551615"),
+        ] {
+            let refused = geometry(sizes.0, sizes.1, sizes.2).expect_err(name);
+            assert!(refused.to_string().contains(name), "{refused}");
+        }
+    }
+
+    #[test]
+    fn positions_start_late_only_when_causal() {
+        let asked = VideoSize {
+            frames: 17,
+            height: 32,
+            width: 64,
+        };
+        for (causal, frames) in [(true, [0, 0, 1, 1, 9, 9]), (false, [0, 0, 8, 8, 16, 16])] {
+            let geometry = Geometry::new(&model(causal), asked).expect("valid sizes");
+            let coords = geometry.pixel_coords();
+            assert_eq!(coords[..6], frames);
+            assert_eq!(coords[6..], [0, 0, 0, 0, 0, 0, 0, 32, 0, 32, 0, 32]);
+        }
+    }
+
+    #[test]
+    fn the_crop_is_the_part_asked_for() {
+        let geometry = geometry(2, 30, 31).expect("valid sizes");
+        let place = |channel: usize, frame: usize, row: usize, column: usize| {
+            ((channel * 9 + frame) * 32 + row) * 32 + column
+        };
+        let mut video = vec![-3.0; 3 * 9 * 32 * 32];
+        video[place(1, 1, 1, 0)] = 0.0;
+        video[place(2, 1, 30, 30)] = 7.0;
+        let cropped = geometry.crop(&video);
+        assert_eq!(cropped.len(), 3 * 2 * 30 * 31);
+        let mut expected = vec![0.0; cropped.len()];
+        expected[3 * 30 * 31] = 0.5;
+        expected[3 * 2 * 30 * 31 - 1] = 1.0;
+        assert_eq!(cropped, expected);
+    }
+
+    #[test]
+    fn tokens_turn_into_channels() {
+        let tokens = [0.0, 10.0, 1.0, 11.0, 2.0, 12.0];
+        let expected = [0.0, 1.0, 2.0, 10.0, 11.0, 12.0];
+        assert_eq!(to_channels_first(&tokens, 2), expected);
+    }
+}

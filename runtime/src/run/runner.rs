@@ -1,0 +1,154 @@
+//! The owner of a bundle's components.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use ltxc_bundle::{Bundle, Manifest, TargetInfo};
+
+use super::component::{Component, Tensors, check_inputs};
+use super::ports::Spec;
+use super::{RunError, plan};
+use crate::backend::{self, Backend, BackendOptions, Provider, Runtime};
+
+/// How a bundle is run.
+#[derive(Clone, Default)]
+pub struct RunnerOptions {
+    /// Threads, device and memory; its runtime and provider are replaced by the bundle's.
+    pub backend: BackendOptions,
+    /// Keep components in memory between stages and runs, instead of one at a time.
+    pub keep: bool,
+}
+
+/// A bundle with the runtime it was compiled for. Components are loaded when they are first needed.
+pub struct Runner {
+    pub(super) bundle: Bundle,
+    backend: Box<dyn Backend>,
+    specs: BTreeMap<String, Spec>,
+    keep: bool,
+    loaded: Mutex<BTreeMap<String, Arc<Component>>>,
+}
+
+impl Runner {
+    /// Opens the bundle's runtime; `report` hears of everything that takes a while.
+    pub fn open(
+        bundle: Bundle,
+        options: &RunnerOptions,
+        report: &dyn Fn(&str),
+    ) -> Result<Self, RunError> {
+        let options_of_bundle = BackendOptions {
+            runtime: runtime(&bundle.manifest.target)?,
+            provider: provider(&bundle.manifest.target)?,
+            ..options.backend.clone()
+        };
+        let specs = specs(&bundle.manifest)?;
+        plan::check(&bundle.manifest)?;
+        let backend = backend::open(&options_of_bundle, report)?;
+        Ok(Self::assemble(bundle, specs, backend, options.keep))
+    }
+
+    /// Uses a runtime that is already there, whatever the bundle was compiled for.
+    pub fn with_backend(
+        bundle: Bundle,
+        backend: Box<dyn Backend>,
+        keep: bool,
+    ) -> Result<Self, RunError> {
+        let specs = specs(&bundle.manifest)?;
+        plan::check(&bundle.manifest)?;
+        Ok(Self::assemble(bundle, specs, backend, keep))
+    }
+
+    fn assemble(
+        bundle: Bundle,
+        specs: BTreeMap<String, Spec>,
+        backend: Box<dyn Backend>,
+        keep: bool,
+    ) -> Self {
+        Self {
+            bundle,
+            backend,
+            specs,
+            keep,
+            loaded: Mutex::default(),
+        }
+    }
+
+    /// What the bundle says about itself.
+    pub fn manifest(&self) -> &Manifest {
+        &self.bundle.manifest
+    }
+
+    /// The runtime and provider, for messages.
+    pub fn backend_name(&self) -> &str {
+        self.backend.name()
+    }
+
+    /// A component, loaded if it is not kept from before.
+    pub fn component(&self, name: &str) -> Result<Arc<Component>, RunError> {
+        let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(component) = loaded.get(name) {
+            return Ok(Arc::clone(component));
+        }
+        let (spec, model) = (self.spec(name)?, self.model(name)?);
+        let session = self.backend.load(&self.bundle.path(model))?;
+        let component = Arc::new(Component::new(name, spec.clone(), session));
+        if self.keep {
+            loaded.insert(name.to_owned(), Arc::clone(&component));
+        }
+        Ok(component)
+    }
+
+    /// Runs one component. The inputs are checked before it is loaded.
+    pub fn exec(&self, component: &str, inputs: Tensors) -> Result<Tensors, RunError> {
+        check_inputs(component, self.spec(component)?, &inputs)?;
+        self.component(component)?.run(inputs)
+    }
+
+    fn spec(&self, name: &str) -> Result<&Spec, RunError> {
+        self.specs.get(name).ok_or_else(|| self.unknown(name))
+    }
+
+    fn model(&self, name: &str) -> Result<&str, RunError> {
+        let component = self.bundle.manifest.components.get(name);
+        component
+            .map(|component| component.model.as_str())
+            .ok_or_else(|| self.unknown(name))
+    }
+
+    fn unknown(&self, name: &str) -> RunError {
+        let known: Vec<_> = self.specs.keys().map(|name| format!("`{name}`")).collect();
+        RunError::Component {
+            found: name.to_owned(),
+            known: known.join(", "),
+        }
+    }
+}
+
+fn specs(manifest: &Manifest) -> Result<BTreeMap<String, Spec>, RunError> {
+    let spec = |(name, component): (&String, _)| Ok((name.clone(), Spec::new(name, component)?));
+    manifest.components.iter().map(spec).collect()
+}
+
+fn runtime(target: &TargetInfo) -> Result<Runtime, RunError> {
+    match target.runtime.as_str() {
+        "onnxruntime" => Ok(Runtime::OnnxRuntime),
+        "tract" => Ok(Runtime::Tract),
+        other => Err(RunError::Target {
+            what: "runtime",
+            found: other.to_owned(),
+            known: "`onnxruntime`, `tract`",
+        }),
+    }
+}
+
+fn provider(target: &TargetInfo) -> Result<Provider, RunError> {
+    match target.provider.as_str() {
+        "cpu" => Ok(Provider::Cpu),
+        "cuda" => Ok(Provider::Cuda),
+        "tensorrt" => Ok(Provider::TensorRt),
+        other => Err(RunError::Target {
+            what: "provider",
+            found: other.to_owned(),
+            known: "`cpu`, `cuda`, `tensorrt`",
+        }),
+    }
+}
