@@ -1,0 +1,156 @@
+//! Every component against the reference's tensors.
+
+use std::collections::BTreeMap;
+
+use ltxc_runtime::tensor::Tensor;
+
+use crate::COMPONENT;
+use crate::fixture::{CASES, Case, Errors, Golden, difference, golden, golden_names};
+
+fn exec(case: &Case, component: &str, inputs: Vec<(&str, Tensor)>) -> BTreeMap<String, Tensor> {
+    let inputs = inputs
+        .into_iter()
+        .map(|(name, tensor)| (name.to_owned(), tensor))
+        .collect();
+    case.runner
+        .exec(component, inputs)
+        .unwrap_or_else(|e| panic!("{}: {component}: {e}", case.name))
+}
+
+/// Runs `check` for every case and every golden whose name begins with `prefix`.
+fn for_goldens(prefix: &str, check: impl Fn(&Case, &Golden, &mut dyn FnMut(&str, f32))) {
+    let mut errors = Errors::default();
+    for case in CASES.iter() {
+        for name in golden_names(&case.folder, prefix) {
+            let golden = golden(&case.folder, &name);
+            check(case, &golden, &mut |what, error| {
+                errors.note(&case.name, &format!("{name} {what}"), error, COMPONENT)
+            });
+        }
+    }
+    errors.finish();
+}
+
+#[test]
+fn text_encoder() {
+    for_goldens("t5_encode", |case, golden, note| {
+        for i in 0..golden.meta["prompts"].as_array().unwrap().len() {
+            let (ids, mask) = (
+                golden.get(&format!("input.{i}.ids")).clone(),
+                golden.get(&format!("input.{i}.mask")).clone(),
+            );
+            let ones = Tensor::new(
+                mask.shape().to_vec(),
+                vec![1i64; mask.values::<i64>().unwrap().len()],
+            )
+            .unwrap();
+            for (kind, mask) in [("masked", mask), ("unmasked", ones)] {
+                let hidden = exec(
+                    case,
+                    "text_encoder",
+                    vec![("ids", ids.clone()), ("mask", mask)],
+                );
+                note(
+                    &format!("{i} {kind}"),
+                    difference(&hidden["hidden"], golden.get(&format!("out.{i}.{kind}"))),
+                );
+            }
+        }
+    });
+}
+
+#[test]
+fn transformer() {
+    for_goldens("dit_forward", |case, golden, note| {
+        let ports = [
+            ("latents", "tokens"),
+            ("coords", "indices_grid"),
+            ("text", "text"),
+            ("text_mask", "text_mask"),
+            ("timestep", "timestep"),
+        ];
+        let inputs = ports
+            .iter()
+            .map(|(port, name)| (*port, golden.get(&format!("input.{name}")).clone()))
+            .collect();
+        let velocity = exec(case, "transformer", inputs);
+        note(
+            "velocity",
+            difference(&velocity["velocity"], golden.get("out.sample")),
+        );
+    });
+}
+
+#[test]
+fn vae_encoder() {
+    for_goldens("vae_encode", |case, golden, note| {
+        let noise = golden.draws().remove(0);
+        let zeros = Tensor::new(
+            noise.shape().to_vec(),
+            vec![0f32; noise.to_f32().unwrap().len()],
+        )
+        .unwrap();
+        let video = golden.get("input.video");
+        let mean = exec(
+            case,
+            "vae_encoder",
+            vec![("video", video.clone()), ("noise", zeros)],
+        );
+        note("mean", difference(&mean["mean"], golden.get("out.mean")));
+        note(
+            "logvar",
+            difference(&mean["logvar"], golden.get("out.logvar")),
+        );
+        note(
+            "mean, normalised",
+            difference(&mean["latents"], golden.get("out.mean_normalized")),
+        );
+        let sample = exec(
+            case,
+            "vae_encoder",
+            vec![("video", video.clone()), ("noise", noise)],
+        );
+        note(
+            "sample, normalised",
+            difference(&sample["latents"], golden.get("out.sampled_normalized")),
+        );
+    });
+}
+
+#[test]
+fn vae_decoder() {
+    for_goldens("vae_decode", |case, golden, note| {
+        let component = &case.runner.manifest().components["vae_decoder"];
+        let mut draws = golden.draws().into_iter();
+        let mut inputs = Vec::new();
+        for port in &component.inputs {
+            let tensor = match (port.name.as_str(), &port.source) {
+                (_, Some(_)) => draws.next().unwrap(),
+                ("latents", _) => golden.get("input.latents_normalized").clone(),
+                (name, _) => golden.get(&format!("input.{name}")).clone(),
+            };
+            inputs.push((port.name.as_str(), tensor));
+        }
+        let video = exec(case, "vae_decoder", inputs);
+        note(
+            "video",
+            difference(&video["video"], golden.get("out.video")),
+        );
+    });
+}
+
+#[test]
+fn normalisation() {
+    for_goldens("vae_normalize", |case, golden, note| {
+        let latents = || vec![("latents", golden.get("input.latents").clone())];
+        let out = exec(case, "latent_statistics", latents());
+        note(
+            "normalised",
+            difference(&out["normalized"], golden.get("out.normalized")),
+        );
+        note(
+            "un-normalised",
+            difference(&out["un_normalized"], golden.get("out.un_normalized")),
+        );
+    });
+}
