@@ -19,23 +19,13 @@ impl Run<'_> {
         op: &DecodeVideo,
         component: &Component,
     ) -> Result<Decoded, RunError> {
-        let padded = self.job.geometry.padded;
         let latents = self.latents.get(&op.latents).cloned();
         let latents = latents.ok_or_else(|| missing(&op.latents))?;
         let mixed = self.decoder_latents(component, &latents)?;
         self.observe("decode.latents_in", mixed.shape(), mixed.values()?)?;
-        let inputs = self.decoder_inputs(component, &mixed)?;
-        let shape = [1, 3, padded.frames, padded.height, padded.width];
-        let pixels = component.run_for(inputs, "video", &shape.map(Some))?;
-        let video = self.job.geometry.crop(pixels.values()?);
-        drop(pixels);
-        let asked = self.job.geometry.asked;
-        self.observe(
-            "video",
-            &[3, asked.frames, asked.height, asked.width],
-            &video,
-        )?;
-        let (frames, total) = (padded.frames, padded.frames);
+        let video = self.pixels(component, &mixed)?;
+        let frames = self.job.geometry.padded.frames;
+        let total = frames;
         self.tell(Event::FramesDecoded {
             stage,
             frames,
@@ -46,6 +36,18 @@ impl Run<'_> {
             latents,
             mixed,
         })
+    }
+
+    /// The asked part of the video, (3, frames, height, width) in 0..1.
+    fn pixels(&mut self, component: &Component, latents: &Tensor) -> Result<Vec<f32>, RunError> {
+        let (padded, asked) = (self.job.geometry.padded, self.job.geometry.asked);
+        let inputs = self.decoder_inputs(component, latents)?;
+        let shape = [1, 3, padded.frames, padded.height, padded.width];
+        let decoded = component.run_for(inputs, "video", &shape.map(Some))?;
+        let video = self.job.geometry.crop(decoded.values()?);
+        let shape = [3, asked.frames, asked.height, asked.width];
+        self.observe("video", &shape, &video)?;
+        Ok(video)
     }
 
     /// A decoder that takes a timestep was trained on latents with that much noise left.

@@ -97,12 +97,7 @@ impl Run<'_> {
         let mut velocity = vec![0.0; latents.len()];
         let predictions = Predictions::from_stacked(&rows, stacked)?;
         job.guidance.combine(predictions, &mut velocity)?;
-        if !velocity.iter().all(|v| v.is_finite()) {
-            return Err(RunError::NotFinite {
-                component: fixed.component.name.clone(),
-                step: index + 1,
-            });
-        }
+        check_finite(&velocity, fixed.component, index)?;
         let shape = [1, fixed.tokens, job.channels];
         self.observe(
             &format!("step{index:02}.guided_velocity"),
@@ -146,4 +141,14 @@ impl Loop<'_> {
             ),
         ]))
     }
+}
+
+fn check_finite(velocity: &[f32], component: &Component, index: usize) -> Result<(), RunError> {
+    if velocity.iter().all(|v| v.is_finite()) {
+        return Ok(());
+    }
+    Err(RunError::NotFinite {
+        component: component.name.clone(),
+        step: index + 1,
+    })
 }

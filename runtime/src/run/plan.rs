@@ -34,6 +34,10 @@ pub(super) fn encodes_text(manifest: &Manifest) -> bool {
 
 /// Checks that stages use results of earlier stages and components with the right ports.
 pub(super) fn check(manifest: &Manifest) -> Result<(), RunError> {
+    if manifest.plan.stages.is_empty() {
+        let why = "it holds single components without a pipeline (`--only`): use `ltxc exec`";
+        return Err(RunError::Manifest(why.to_owned()));
+    }
     let mut before: BTreeMap<&str, &StageOp> = BTreeMap::new();
     for stage in &manifest.plan.stages {
         check_component(manifest, stage).map_err(|why| in_stage(stage, &why))?;

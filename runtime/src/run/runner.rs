@@ -7,7 +7,7 @@ use ltxc_bundle::{Bundle, Manifest, TargetInfo};
 
 use super::component::{Component, Tensors, check_inputs};
 use super::ports::Spec;
-use super::{RunError, plan};
+use super::RunError;
 use crate::backend::{self, Backend, BackendOptions, Provider, Runtime};
 
 /// How a bundle is run.
@@ -41,7 +41,6 @@ impl Runner {
             ..options.backend.clone()
         };
         let specs = specs(&bundle.manifest)?;
-        plan::check(&bundle.manifest)?;
         let backend = backend::open(&options_of_bundle, report)?;
         Ok(Self::assemble(bundle, specs, backend, options.keep))
     }
@@ -53,7 +52,6 @@ impl Runner {
         keep: bool,
     ) -> Result<Self, RunError> {
         let specs = specs(&bundle.manifest)?;
-        plan::check(&bundle.manifest)?;
         Ok(Self::assemble(bundle, specs, backend, keep))
     }
 
