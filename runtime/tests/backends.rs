@@ -1,7 +1,6 @@
 //! Every runtime loads and runs the same small models to the same numbers.
 //!
-//! The ONNX Runtime cases need the library that `ltxc setup` installs, or
-//! `ORT_DYLIB_PATH`. The models come from `data/make_models.py`.
+//! The ONNX Runtime cases use `ORT_DYLIB_PATH` or the cached library, which is fetched if there is none. The models come from `data/make_models.py`.
 
 #![allow(clippy::unwrap_used)]
 
@@ -25,7 +24,6 @@ fn options(runtime: Runtime) -> BackendOptions {
     BackendOptions {
         runtime,
         threads: Some(1),
-        install: false,
         ..BackendOptions::default()
     }
 }

@@ -7,12 +7,8 @@ use std::path::{Path, PathBuf};
 use ltxc_runtime::text::TextTokenizer;
 use serde_json::Value;
 
-const VARIANTS: [&str; 4] = [
-    "0.9.0-like",
-    "0.9.1-like",
-    "0.9.8-distilled-like",
-    "13b-like",
-];
+/// The variant that has recorded texts.
+const VARIANT: &str = "0.9.8-distilled-like";
 
 fn fixtures() -> PathBuf {
     let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures");
@@ -31,25 +27,21 @@ fn ids(value: &Value) -> Vec<i64> {
 
 #[test]
 fn ids_are_those_of_transformers() {
-    let mut compared = 0;
-    for variant in VARIANTS {
-        let folder = fixtures().join(variant);
-        let json = read(&folder.join("diffusers/tokenizer/tokenizer.json"));
-        let tokenizer = TextTokenizer::from_json(&json).unwrap();
-        let golden = folder.join("goldens/tokenizer_cases.json");
-        let cases: Vec<Value> = serde_json::from_str(&read(&golden)).unwrap();
-        for case in &cases {
-            let text = case["text"].as_str().unwrap();
-            let (found, mask) = tokenizer.encode(text, 16).unwrap();
-            assert_eq!(found, ids(&case["padded16"]), "{text:?}");
-            assert_eq!(mask, ids(&case["mask16"]), "{text:?}");
-            let whole = ids(&case["transformers_ids"]);
-            let found = tokenizer.encode(text, whole.len()).unwrap().0;
-            assert_eq!(found, whole, "{text:?}");
-            compared += 1;
-        }
+    let folder = fixtures().join(VARIANT);
+    let json = read(&folder.join("diffusers/tokenizer/tokenizer.json"));
+    let tokenizer = TextTokenizer::from_json(&json).unwrap();
+    let golden = folder.join("goldens/tokenizer_cases.json");
+    let cases: Vec<Value> = serde_json::from_str(&read(&golden)).unwrap();
+    assert!(cases.len() >= 16, "{} texts", cases.len());
+    for case in &cases {
+        let text = case["text"].as_str().unwrap();
+        let (found, mask) = tokenizer.encode(text, 16).unwrap();
+        assert_eq!(found, ids(&case["padded16"]), "{text:?}");
+        assert_eq!(mask, ids(&case["mask16"]), "{text:?}");
+        let whole = ids(&case["transformers_ids"]);
+        let found = tokenizer.encode(text, whole.len()).unwrap().0;
+        assert_eq!(found, whole, "{text:?}");
     }
-    assert!(compared >= 16, "{compared} texts compared");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Guidance against the velocities recorded from the reference pipeline.
 
-use super::support::{Golden, max_error, pipelines};
+use super::support::{Golden, guided_steps, max_error};
 use ltxc_runtime::sampling::{
     Guidance, GuidanceError, GuidanceSchedule, Predictions, Row, Scheduled,
 };
@@ -31,7 +31,7 @@ fn settings(golden: &Golden) -> GuidanceSchedule {
 #[test]
 fn follows_the_reference_pipelines() {
     let (mut checked, mut worst) = ([0; 4], 0.0_f32);
-    for (path, golden) in pipelines() {
+    for (path, golden) in guided_steps() {
         let settings = settings(&golden);
         for step in recorded_steps(&golden) {
             let t = golden.values(&format!("{step}.t"))[0];
@@ -50,7 +50,7 @@ fn follows_the_reference_pipelines() {
         }
     }
     println!("steps by number of rows {checked:?}, worst error {worst:e}");
-    assert!(checked[1..].iter().all(|count| *count >= 8), "{checked:?}");
+    assert!(checked[1..].iter().all(|count| *count >= 2), "{checked:?}");
 }
 
 #[test]

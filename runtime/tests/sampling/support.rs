@@ -1,7 +1,7 @@
 //! Reads the tensors of the reference fixtures.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
@@ -42,7 +42,21 @@ pub fn fixtures() -> PathBuf {
 
 /// Loads one file of the fixtures.
 pub fn load(path: &str) -> Golden {
-    let bytes = std::fs::read(fixtures().join(path)).expect("the fixture can be read");
+    read(&fixtures().join(path))
+}
+
+/// Steps of recorded runs with the velocities of every row, which the runs in the fixtures leave out.
+pub fn guided_steps() -> Vec<(String, Golden)> {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/guidance");
+    let files = std::fs::read_dir(folder).expect("the recorded steps");
+    let paths = files.map(|file| file.expect("a folder entry").path());
+    paths
+        .map(|path| (path.display().to_string(), read(&path)))
+        .collect()
+}
+
+fn read(path: &Path) -> Golden {
+    let bytes = std::fs::read(path).expect("the fixture can be read");
     let file = SafeTensors::deserialize(&bytes).expect("a safetensors file");
     let tensor = |view: TensorView<'_>| Tensor {
         shape: view.shape().to_vec(),

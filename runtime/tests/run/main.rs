@@ -1,0 +1,11 @@
+//! Runs of whole bundles, with components that compute simple functions instead of models.
+//!
+//! The recorded runs lie where `LTXC_FIXTURES` says, by default in the workspace's `tests/fixtures`.
+
+#![allow(clippy::unwrap_used)]
+
+mod fake;
+mod generate;
+mod golden;
+mod recorded;
+mod refusals;
