@@ -1,6 +1,6 @@
 //! Attribute values that need more than plain numbers: literals, and the text form of attribute maps.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
 
 /// What fills an input when nobody gives it.
@@ -18,7 +18,16 @@ pub enum Literal {
     /// Whole numbers (and truth values as 0 and 1).
     Ints(Vec<i64>),
     /// Floats. Printed with the shortest digits that read back to the same value.
-    Floats(Vec<f32>),
+    Floats(#[serde(serialize_with = "shortest")] Vec<f32>),
+}
+
+/// Writes each float as the f64 whose digits are the fewest that read back to it.
+fn shortest<S: Serializer>(values: &[f32], serializer: S) -> Result<S::Ok, S::Error> {
+    let widen = |x: &f32| match x.to_string().parse::<f64>() {
+        Ok(wide) if wide as f32 == *x => wide,
+        _ => f64::from(*x),
+    };
+    serializer.collect_seq(values.iter().map(widen))
 }
 
 impl Literal {
@@ -73,9 +82,9 @@ fn print_value(value: &Value) -> String {
 /// Whether a string reads back as a string without quotes.
 fn is_bare(text: &str) -> bool {
     let word = |c: char| c.is_ascii_alphanumeric() || "_.*+-() ".contains(c);
-    let first = |c: char| c.is_ascii_alphabetic() || c == '_';
-    let keyword = matches!(text, "true" | "false" | "null");
-    !keyword && text.starts_with(first) && !text.ends_with(' ') && text.chars().all(word)
+    let first = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let reads_as_text = serde_json::from_str::<Value>(text).is_err();
+    reads_as_text && text.starts_with(first) && !text.ends_with(' ') && text.chars().all(word)
 }
 
 /// Reads what [`print_attributes`] wrote.
@@ -192,6 +201,14 @@ mod tests {
             "{to: [B, 8*frames - 7, 3], eps: 1e-6, mode: edge, key: \"a/b:c\", flag: true}"
         );
         assert_eq!(parse_attributes(&text), Ok(map));
+    }
+
+    #[test]
+    fn floats_have_the_fewest_digits_that_read_back() {
+        let data = Literal::Floats(vec![1e-8, 0.1, 1.0, -0.0, f32::MAX]);
+        let value = serde_json::to_value(&data).expect("floats are plain data");
+        assert_eq!(value.to_string(), "[1e-8,0.1,1.0,-0.0,3.4028235e+38]");
+        assert_eq!(serde_json::from_value(value).ok(), Some(data));
     }
 
     #[test]

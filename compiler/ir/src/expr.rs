@@ -8,6 +8,10 @@ use crate::size::Size;
 
 /// Longest expression that is read; nothing real comes near it.
 const MAX_LENGTH: usize = 1000;
+/// Most terms of a size.
+const MAX_TERMS: usize = 64;
+/// Most names in a term of a size.
+const MAX_DEGREE: usize = 16;
 
 /// A parsed expression, not yet tied to the meaning of its names.
 #[derive(Clone, Debug, PartialEq)]
@@ -47,6 +51,9 @@ pub enum ExprError {
     /// A name that means nothing here.
     #[error("unknown name `{0}`")]
     Unknown(String),
+    /// A number or a sum that no tensor's size comes near.
+    #[error("this size grows too large: numbers stay below 2^53, sums below {MAX_TERMS} terms of {MAX_DEGREE} names")]
+    Large,
     /// A division with a remainder that depends on run-time sizes.
     #[error("`{0}` cannot be divided by `{1}` for every size: declare the size as a multiple")]
     Division(String, String),
@@ -60,15 +67,27 @@ impl Expr {
             Self::Name(name) => value(name).ok_or_else(|| ExprError::Unknown(name.clone())),
             Self::Binary(a, sign, b) => {
                 let (a, b) = (a.size(value)?, b.size(value)?);
-                match sign {
-                    Sign::Add => Ok(a + b),
-                    Sign::Sub => Ok(a - b),
-                    Sign::Mul => Ok(a * b),
-                    Sign::Div => divide(&a, &b),
+                if [&a, &b].into_iter().any(is_large) {
+                    return Err(ExprError::Large);
                 }
+                let size = match sign {
+                    Sign::Add => a + b,
+                    Sign::Sub => a - b,
+                    Sign::Mul => a * b,
+                    Sign::Div => divide(&a, &b)?,
+                };
+                if is_large(&size) { Err(ExprError::Large) } else { Ok(size) }
             }
         }
     }
+}
+
+/// Sizes saturate, so a number that is too large stays so.
+fn is_large(size: &Size) -> bool {
+    let large = |(coefficient, names): (i64, &[String])| {
+        coefficient.unsigned_abs() >= 1 << 53 || names.len() > MAX_DEGREE
+    };
+    size.terms().count() > MAX_TERMS || size.terms().any(large)
 }
 
 fn divide(a: &Size, b: &Size) -> Result<Size, ExprError> {

@@ -31,11 +31,19 @@ pub(crate) trait Infer {
 /// Types `op` on inputs of the given types, in port order.
 pub fn infer(op: &Op, facts: &[Option<&Fact>], sizes: &Sizes) -> Result<Fact, InferError> {
     check_arity(op, facts)?;
-    op.as_infer().infer(&Inputs {
+    let fact = op.as_infer().infer(&Inputs {
         facts,
         sizes,
         ports: op.ports(),
-    })
+    })?;
+    match fact
+        .shape
+        .iter()
+        .find(|size| size.as_const().is_some_and(|n| n < 0))
+    {
+        Some(size) => fail(format!("{} would make an axis of {size}", op.name())),
+        None => Ok(fact),
+    }
 }
 
 fn check_arity(op: &Op, facts: &[Option<&Fact>]) -> Result<(), InferError> {
@@ -95,17 +103,26 @@ impl<'a> Inputs<'a> {
         }
     }
 
-    /// Port `i` must have this shape, if it is given.
+    /// Port `i` must have this shape and the element type of port 0, if it is given.
     pub(crate) fn expect(&self, i: usize, shape: &[Size]) -> Result<(), InferError> {
+        let want = self.get(0)?.with_shape(shape.to_vec());
         match self.optional(i) {
-            Some(fact) if fact.shape != shape => {
-                let want = Fact::new(fact.dtype, shape.iter().cloned());
-                fail(format!(
-                    "port `{}` must be {want}, not {fact}",
-                    self.ports[i].name
-                ))
-            }
+            Some(fact) if *fact != want => fail(format!(
+                "port `{}` must be {want}, not {fact}",
+                self.ports[i].name
+            )),
             _ => Ok(()),
+        }
+    }
+
+    /// Ports that are given must have the element type of port 0.
+    pub(crate) fn one_dtype(&self) -> Result<(), InferError> {
+        let first = self.get(0)?;
+        match self.all().find(|fact| fact.dtype != first.dtype) {
+            Some(fact) => fail(format!(
+                "{first} and {fact} have different element types; cast one"
+            )),
+            None => Ok(()),
         }
     }
 

@@ -10,6 +10,9 @@ use crate::rules::find;
 use crate::spec::PassSpec;
 use crate::target::Capabilities;
 
+#[cfg(test)]
+mod tests;
+
 /// Sweeps after which a rule counts as never settling; an honest one needs a handful.
 const MAX_SWEEPS: usize = 100;
 

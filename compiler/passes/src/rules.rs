@@ -43,24 +43,9 @@ pub fn find(id: &str) -> Result<Box<dyn Rule>, PassError> {
 fn near(id: &str) -> Vec<&'static str> {
     let mut ids: Vec<_> = rules()
         .iter()
-        .map(|rule| (edits(id, rule.meta().id), rule.meta().id))
+        .map(|rule| (strsim::levenshtein(id, rule.meta().id), rule.meta().id))
         .filter(|(edits, known)| 3 * edits <= known.len())
         .collect();
     ids.sort_unstable();
     ids.into_iter().take(3).map(|(_, id)| id).collect()
-}
-
-/// Insertions, deletions and replacements between two texts.
-fn edits(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.bytes().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
-        for (j, y) in b.bytes().enumerate() {
-            let best = (diagonal + usize::from(x != y))
-                .min(row[j] + 1)
-                .min(row[j + 1] + 1);
-            diagonal = std::mem::replace(&mut row[j + 1], best);
-        }
-    }
-    row[b.len()]
 }

@@ -104,8 +104,10 @@ impl Eval for Conv3d {
             values.float(1)?,
             values.optional_float(2)?,
         );
-        let extent =
-            |i: usize| (x.shape()[i + 2] + 2 * self.pad[i] - w.shape()[i + 2]) / self.stride[i] + 1;
+        let extent = |i: usize| {
+            let span = (x.shape()[i + 2] + 2 * self.pad[i]).checked_sub(w.shape()[i + 2]);
+            span.map_or(0, |span| span / self.stride[i] + 1)
+        };
         let shape = [x.shape()[0], w.shape()[0], extent(0), extent(1), extent(2)];
         let y = ArrayD::from_shape_fn(IxDyn(&shape), |at| {
             let bias = b.map_or(0.0, |b| f64::from(b[at[1]]));

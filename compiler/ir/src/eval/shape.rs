@@ -116,7 +116,13 @@ impl Eval for Slice {
     fn eval(&self, values: &Values<'_>) -> Evaluated {
         let x = values.get(0)?;
         let axis = Axis(axis_of(self.axis, x.shape().len())?);
-        let range = Range::new(self.start as isize, self.end.map(|end| end as isize), 1);
+        let size = x.shape()[axis.0] as i64;
+        let place = |at: i64| if at < 0 { at + size } else { at };
+        let (start, end) = (place(self.start), self.end.map_or(size, place));
+        if start < 0 || end < start || size < end {
+            return fail(format!("an axis of {size} has no positions {start}..{end}"));
+        }
+        let range = Range::from(start as isize..end as isize);
         Ok(each!(x, x => x.slice_axis(axis, range).to_owned()))
     }
 }

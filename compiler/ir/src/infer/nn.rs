@@ -24,6 +24,7 @@ impl Infer for Matmul {
 impl Infer for Linear {
     fn infer(&self, inputs: &Inputs<'_>) -> Result<Fact, InferError> {
         let (x, w) = (inputs.float(0)?, inputs.rank(1, 2)?);
+        inputs.one_dtype()?;
         let Some((last, lead)) = x.shape.split_last() else {
             return fail("linear needs at least one axis".into());
         };
@@ -41,6 +42,7 @@ impl Infer for Linear {
 impl Infer for Conv3d {
     fn infer(&self, inputs: &Inputs<'_>) -> Result<Fact, InferError> {
         let (x, w) = (inputs.rank(0, 5)?, inputs.rank(1, 5)?);
+        inputs.one_dtype()?;
         if x.shape[1] != w.shape[1] {
             return fail(format!(
                 "{x} has {} channels, the weight {w} takes {}",
@@ -116,6 +118,7 @@ impl Infer for Rope {
 /// The type of attention over packed heads.
 fn attention(inputs: &Inputs<'_>, heads: usize) -> Result<Fact, InferError> {
     let (q, k, v) = (inputs.rank(0, 3)?, inputs.rank(1, 3)?, inputs.rank(2, 3)?);
+    inputs.one_dtype()?;
     let heads = Size::from(heads as i64);
     let split = |fact: &Fact| fact.shape[2].div_exact(&heads).is_some();
     let keys_fit =

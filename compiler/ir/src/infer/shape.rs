@@ -107,20 +107,23 @@ impl Infer for Slice {
             }
         };
         let end = self.end.map_or_else(|| x.shape[axis].clone(), from_end);
-        let length = end - from_end(self.start);
-        if length.as_const().is_some_and(|n| n < 0) {
+        let start = from_end(self.start);
+        let backwards = |low: &Size, high: &Size| {
+            let gap = high.clone() - low.clone();
+            gap.as_const().is_some_and(|n| n < 0)
+        };
+        if backwards(&start, &end) {
             return fail(format!(
-                "positions {}..{:?} of axis {axis} of {x} run backwards",
-                self.start, self.end
+                "positions {start}..{end} of axis {axis} of {x} run backwards"
+            ));
+        }
+        if backwards(&0.into(), &start) || backwards(&end, &x.shape[axis]) {
+            return fail(format!(
+                "axis {axis} of {x} has no positions {start}..{end}"
             ));
         }
         let mut shape = x.shape.clone();
-        if let (Some(size), Some(n)) = (shape[axis].as_const(), length.as_const())
-            && n > size
-        {
-            return fail(format!("axis {axis} of {x} has no {n} positions"));
-        }
-        shape[axis] = length;
+        shape[axis] = end - start;
         Ok(x.with_shape(shape))
     }
 }

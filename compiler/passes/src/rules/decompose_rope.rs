@@ -87,10 +87,14 @@ fn turn(patch: &mut Patch, [a, b]: [Value; 2], cos: Value, sin: Value) -> [Value
 
 /// Puts the channels of each pair side by side again.
 fn weave(m: &Match<'_>, half: &Size, turned: [Value; 2], patch: &mut Patch) -> Value {
-    let columns = turned.map(|value| {
+    let mut column = |hint, value| {
         let to = shape(m, &[half.clone(), 1.into()]);
-        patch.add("column", Reshape { to }, &[value])
-    });
+        patch.add(hint, Reshape { to }, &[value])
+    };
+    let columns = [
+        column("first_column", turned[0]),
+        column("second_column", turned[1]),
+    ];
     let pairs = patch.add("turned", Concat { axis: -1 }, &columns);
     let to = m.fact().shape.clone();
     patch.add("joined", Reshape { to }, &[pairs])

@@ -66,6 +66,7 @@ fn unchanged(m: &Match<'_>) -> Option<NodeId> {
         Op::Mul(_) => either(1),
         Op::Sub(_) => neutral(second, 0).then_some(first),
         Op::Div(_) => neutral(second, 1).then_some(first),
+        // No other operation is a root of this rule.
         _ => None,
     }
 }

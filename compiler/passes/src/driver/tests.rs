@@ -1,0 +1,89 @@
+//! Rules with bugs, and what the driver says about them.
+
+use ltxc_ir::op::{Neg, Tanh, Transpose};
+use ltxc_ir::{Graph, Op, Patch, parse};
+
+use super::run_rule;
+use crate::error::PassError;
+use crate::matched::Match;
+use crate::rule::{Fidelity, Meta, Roots, Rule, Verdict};
+use crate::{AttentionForm, Capabilities, find};
+
+const GRAPH: &str = "size B 1..4
+%x : f32[B, 4] = input
+%a : f32[B, 4] = neg(%x)
+%y : f32[B, 4] = neg(%a)
+return y = %y
+";
+
+/// Replaces every `neg` by some operation on its input.
+struct Replace(fn() -> Op);
+
+impl Rule for Replace {
+    fn meta(&self) -> Meta {
+        Meta {
+            id: "replace",
+            fidelity: Fidelity::Exact,
+            summary: "For tests.",
+        }
+    }
+
+    fn roots(&self) -> Roots {
+        Roots::Named(&["neg"])
+    }
+
+    fn rewrite(&self, m: &Match<'_>) -> Verdict {
+        let mut patch = Patch::new();
+        let y = patch.add("new", (self.0)(), &[m.required(0)?.into()]);
+        Ok(patch.replace(m.root(), y))
+    }
+}
+
+fn graph() -> Graph {
+    parse(GRAPH).expect("the test graph parses")
+}
+
+fn replace_by(op: fn() -> Op) -> Result<usize, PassError> {
+    let capabilities = Capabilities {
+        attention: AttentionForm::Decomposed,
+        rms_normalization: false,
+        half_weights: false,
+        bf16: false,
+    };
+    run_rule(graph(), &Replace(op), &capabilities).map(|(_, report)| report.matched)
+}
+
+#[test]
+fn a_rule_runs_until_it_fires_nowhere() {
+    assert_eq!(replace_by(|| Tanh {}.into()), Ok(2));
+}
+
+#[test]
+fn a_rule_that_never_settles_is_named_with_its_node() {
+    let error = replace_by(|| Neg {}.into()).expect_err("it fires on its own result");
+    assert!(error.is_bug());
+    let text = "pass `replace` never settles; it still fires at `%y`";
+    assert_eq!(error.to_string(), text);
+}
+
+#[test]
+fn a_patch_that_changes_a_type_is_named_with_its_node() {
+    let error = replace_by(|| Transpose { perm: vec![1, 0] }.into());
+    let error = error.expect_err("the types differ").to_string();
+    assert_eq!(
+        error,
+        "pass `replace` at `%a`: `a` is f32[B, 4], its replacement is f32[4, B]"
+    );
+}
+
+#[test]
+fn an_unknown_pass_comes_with_its_neighbours() {
+    let error = find("fold-constant").map(|_| ()).expect_err("no such rule");
+    assert!(!error.is_bug());
+    assert_eq!(
+        error.to_string(),
+        "unknown pass `fold-constant`; did you mean `fold-constants`?"
+    );
+    let error = find("vectorise").map(|_| ()).expect_err("no such rule");
+    assert_eq!(error.to_string(), "unknown pass `vectorise`");
+}

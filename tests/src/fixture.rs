@@ -1,0 +1,95 @@
+//! Fixtures of rewrites: `rewrites/<rule>/<case>.ltxir`, a graph in the text form.
+//!
+//! A case is named after what it shows: `fires..`, `declines..` or `numbers..`. A first line
+//! `; capabilities: {attention: decomposed}` says what the target can do where that differs from [`capable`].
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use ltxc_ir::attrs::parse_attributes;
+use ltxc_ir::{Graph, parse};
+use ltxc_passes::{AttentionForm, Capabilities, PassSpec};
+use serde_json::Value;
+
+/// A graph to rewrite with one rule.
+pub struct Fixture {
+    /// Id of the rule.
+    pub rule: String,
+    /// File name without extension.
+    pub case: String,
+    /// The folder of the file.
+    pub folder: PathBuf,
+    /// The graph.
+    pub graph: Graph,
+    /// What the target can do.
+    pub capabilities: Capabilities,
+}
+
+/// The folder of all fixtures.
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("rewrites")
+}
+
+/// Every fixture, sorted.
+pub fn all() -> Vec<Fixture> {
+    let mut fixtures: Vec<Fixture> = entries(&root())
+        .iter()
+        .flat_map(|folder| entries(folder))
+        .filter(|path| path.extension().is_some_and(|end| end == "ltxir"))
+        .map(|path| read(&path))
+        .collect();
+    fixtures.sort_by_key(|fixture| (fixture.rule.clone(), fixture.case.clone()));
+    fixtures
+}
+
+/// A target that can do everything.
+pub fn capable() -> Capabilities {
+    Capabilities {
+        attention: AttentionForm::OrtMultiHeadAttention,
+        rms_normalization: true,
+        half_weights: true,
+        bf16: true,
+    }
+}
+
+/// A list of passes.
+pub fn passes(ids: &[&str]) -> Vec<PassSpec> {
+    let spec = |id: &&str| PassSpec {
+        pass: (*id).to_owned(),
+        because: "a test asks for it".to_owned(),
+    };
+    ids.iter().map(spec).collect()
+}
+
+fn entries(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
+    entries
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .collect()
+}
+
+fn read(path: &Path) -> Fixture {
+    let text = fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    let name =
+        |path: Option<&std::ffi::OsStr>| path.unwrap_or_default().to_string_lossy().into_owned();
+    let folder = path.parent().unwrap_or(path).to_path_buf();
+    Fixture {
+        rule: name(folder.file_name()),
+        case: name(path.file_stem()),
+        graph: parse(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display())),
+        capabilities: capabilities(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display())),
+        folder,
+    }
+}
+
+fn capabilities(text: &str) -> Result<Capabilities, String> {
+    let mut all = serde_json::to_value(capable()).map_err(|e| e.to_string())?;
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("; capabilities:"));
+    let changed = parse_attributes(line.unwrap_or_default())?;
+    if let (Value::Object(all), Value::Object(changed)) = (&mut all, changed) {
+        all.extend(changed);
+    }
+    serde_json::from_value(all).map_err(|e| e.to_string())
+}
