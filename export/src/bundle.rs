@@ -44,8 +44,16 @@ pub enum ExportError {
         source: io::Error,
     },
     /// Something else stands where the bundle should go.
-    #[error("{0} exists and is no bundle; choose another name or remove it")]
+    #[error("{0} exists and is no bundle of this program; choose another name or remove it")]
     Occupied(PathBuf),
+    /// The folder holds a bundle and something else.
+    #[error("{folder} holds `{name}`, which no bundle has; choose another name or move it away")]
+    Foreign {
+        /// The folder.
+        folder: PathBuf,
+        /// What does not belong there.
+        name: String,
+    },
 }
 
 /// A bundle being written.
@@ -72,9 +80,7 @@ pub struct ComponentSource<'a> {
 impl BundleWriter {
     /// Starts a bundle that will stand at `target`.
     pub fn create(target: &Path) -> Result<Self, ExportError> {
-        if target.exists() && !target.join(MANIFEST).exists() {
-            return Err(ExportError::Occupied(target.to_owned()));
-        }
+        check_replaceable(target)?;
         let parent = target
             .parent()
             .filter(|p| !p.as_os_str().is_empty())
@@ -148,7 +154,7 @@ impl BundleWriter {
             progress(plan.bytes());
         }
         let bytes = out.position;
-        let (writer, sha256) = out.finish();
+        let (writer, sha256) = out.finish().map_err(at)?;
         writer
             .into_inner()
             .map_err(|e| at(e.into_error()))?
@@ -202,19 +208,69 @@ impl BundleWriter {
         };
         let path = self.folder.path().join(MANIFEST);
         fs::write(&path, text + "\n").map_err(at(&path))?;
-        let finished = self.folder.keep();
-        open_to_readers(&finished).map_err(at(&finished))?;
-        let old = finished.with_extension("old");
-        let replaces = self.target.exists();
-        if replaces {
-            fs::rename(&self.target, &old).map_err(at(&self.target))?;
-        }
-        fs::rename(&finished, &self.target).map_err(at(&self.target))?;
-        if replaces {
-            fs::remove_dir_all(&old).map_err(at(&old))?;
-        }
+        open_to_readers(self.folder.path()).map_err(at(self.folder.path()))?;
+        // Hours may have passed since the first look.
+        check_replaceable(&self.target)?;
+        appear(&self.folder, &self.target).map_err(at(&self.target))?;
         Ok(self.target)
     }
+}
+
+/// Fails where something stands that a new bundle must not replace: only what an older compile wrote may go.
+fn check_replaceable(target: &Path) -> Result<(), ExportError> {
+    let occupied = || ExportError::Occupied(target.to_owned());
+    if target.symlink_metadata().is_err() {
+        return Ok(());
+    }
+    let text = fs::read_to_string(target.join(MANIFEST)).map_err(|_| occupied())?;
+    let manifest: serde_json::Value = serde_json::from_str(&text).map_err(|_| occupied())?;
+    let producer = manifest.get("producer").and_then(|p| p.as_str());
+    let files = manifest.get("files").and_then(|files| files.as_object());
+    let (true, Some(files)) = (producer.is_some_and(|p| p.starts_with("ltxc ")), files) else {
+        return Err(occupied());
+    };
+    for entry in fs::read_dir(target).map_err(|_| occupied())?.flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name != MANIFEST && !files.contains_key(&name) {
+            return Err(ExportError::Foreign {
+                folder: target.to_owned(),
+                name,
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Puts a finished folder under its name. An older one trades places with it, so that there is one at any moment;
+/// the temporary folder then goes with the older content in it.
+fn appear(folder: &TempDir, target: &Path) -> io::Result<()> {
+    match fs::rename(folder.path(), target) {
+        Err(_) if target.exists() => exchange(folder.path(), target),
+        done => done,
+    }
+}
+
+#[cfg(any(target_os = "linux", target_os = "macos"))]
+fn exchange(new: &Path, old: &Path) -> io::Result<()> {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    match renameat_with(CWD, new, CWD, old, RenameFlags::EXCHANGE) {
+        Ok(()) => Ok(()),
+        // A file system that cannot do it in one step.
+        Err(_) => exchange_in_steps(new, old),
+    }
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "macos")))]
+use exchange_in_steps as exchange;
+
+/// The older folder comes back where the newer one cannot take its place.
+fn exchange_in_steps(new: &Path, old: &Path) -> io::Result<()> {
+    let aside = new.with_extension("old");
+    fs::rename(old, &aside)?;
+    fs::rename(new, old).inspect_err(|_| {
+        let _ = fs::rename(&aside, old);
+    })?;
+    fs::rename(&aside, new)
 }
 
 /// A temporary folder is private; a bundle is as readable as any other folder.

@@ -4,6 +4,8 @@
 //! does not grow with the checkpoint.
 
 use std::io::{self, Write};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread::JoinHandle;
 
 use half::{bf16, f16};
 use ltxc_ir::Dtype;
@@ -15,6 +17,9 @@ use crate::onnx::{Step, WeightPlan};
 
 /// Bytes mapped at once of a tensor that is copied as it is.
 const PIECE: u64 = 16 << 20;
+/// Most bytes handed to the hashing thread at once, and how many such pieces may wait.
+const HASHED: usize = 1 << 20;
+const QUEUE: usize = 8;
 /// Columns of a matrix turned at once.
 const PANEL: usize = 64;
 
@@ -37,10 +42,12 @@ pub enum StreamError {
     Gone(String),
 }
 
-/// A writer that counts and hashes what goes through.
+/// A writer that counts, and hashes on a thread of its own what goes through.
+#[derive(Debug)]
 pub struct Hashing<W> {
     inner: W,
-    hasher: Sha256,
+    pieces: SyncSender<Vec<u8>>,
+    hasher: JoinHandle<Sha256>,
     /// Bytes written so far.
     pub position: u64,
 }
@@ -48,22 +55,19 @@ pub struct Hashing<W> {
 impl<W: Write> Hashing<W> {
     /// Wraps a writer.
     pub fn new(inner: W) -> Self {
-        Self {
-            inner,
-            hasher: Sha256::new(),
-            position: 0,
-        }
+        let (pieces, received) = sync_channel::<Vec<u8>>(QUEUE);
+        let hasher = std::thread::spawn(move || {
+            received.iter().fold(Sha256::new(), |hasher, piece| hasher.chain_update(piece))
+        });
+        Self { inner, pieces, hasher, position: 0 }
     }
 
     /// The writer, and the hash in hexadecimal.
-    pub fn finish(self) -> (W, String) {
-        let hash = self
-            .hasher
-            .finalize()
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
-        (self.inner, hash)
+    pub fn finish(self) -> io::Result<(W, String)> {
+        drop(self.pieces);
+        let hasher = self.hasher.join().map_err(|_| io::Error::other("hashing failed"))?;
+        let hash = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        Ok((self.inner, hash))
     }
 
     /// Writes zeros up to a position.
@@ -75,8 +79,8 @@ impl<W: Write> Hashing<W> {
 
 impl<W: Write> Write for Hashing<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let n = self.inner.write(bytes)?;
-        self.hasher.update(&bytes[..n]);
+        let n = self.inner.write(&bytes[..bytes.len().min(HASHED)])?;
+        self.pieces.send(bytes[..n].to_vec()).map_err(|_| io::Error::other("hashing failed"))?;
         self.position += n as u64;
         Ok(n)
     }
@@ -131,18 +135,10 @@ fn copy(
     let mut start = 0;
     while start < tensor.bytes {
         let bytes = PIECE.min(tensor.bytes - start);
-        let piece = TensorInfo {
-            offset: tensor.offset + start,
-            bytes,
-            ..tensor.clone()
-        };
-        let written = checkpoint.with_bytes(&piece, |bytes| {
+        let written = checkpoint.with_range(tensor, start, bytes, |bytes| {
             out.write_all(&convert(bytes, plan.stored, plan.written))
         })?;
-        written.map_err(|source| StreamError::Write {
-            key: plan.key.clone(),
-            source,
-        })?;
+        written.map_err(|source| StreamError::Write { key: plan.key.clone(), source })?;
         start += bytes;
     }
     Ok(())

@@ -124,20 +124,25 @@ impl Checkpoint {
         tensor: &TensorInfo,
         f: impl FnOnce(&[u8]) -> R,
     ) -> Result<R, CheckpointError> {
-        let known = self
-            .tensors
-            .get(&tensor.key)
-            .filter(|known| *known == tensor);
+        self.with_range(tensor, 0, tensor.bytes, f)
+    }
+
+    /// As [`Checkpoint::with_bytes`], for `bytes` bytes from `start` on of the tensor.
+    pub fn with_range<R>(
+        &self,
+        tensor: &TensorInfo,
+        start: u64,
+        bytes: u64,
+        f: impl FnOnce(&[u8]) -> R,
+    ) -> Result<R, CheckpointError> {
+        let inside = start.checked_add(bytes).is_some_and(|end| end <= tensor.bytes);
+        let known = self.tensors.get(&tensor.key).filter(|known| *known == tensor && inside);
         let Some(source) = known.and_then(|known| self.sources.get(known.file)) else {
             let path = self.paths.first().map_or(Path::new(""), PathBuf::as_path);
-            return Err(CheckpointError::tensor(
-                path,
-                &tensor.key,
-                "a tensor of this checkpoint",
-                "a foreign one",
-            ));
+            let expected = "a range of a tensor of this checkpoint";
+            return Err(CheckpointError::tensor(path, &tensor.key, expected, "a foreign one"));
         };
-        source.with_bytes(tensor.offset, tensor.bytes, f)
+        source.with_bytes(tensor.offset + start, bytes, f)
     }
 
     /// The files, in the order that [`TensorInfo::file`] counts.
