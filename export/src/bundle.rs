@@ -33,7 +33,7 @@ pub enum ExportError {
         /// The component.
         component: String,
         /// Why.
-        source: StreamError,
+        source: Box<StreamError>,
     },
     /// The folder cannot be written.
     #[error("{path}: {source}")]
@@ -149,7 +149,7 @@ impl BundleWriter {
         for plan in &model.weights {
             write_weight(source.checkpoint, plan, &mut out).map_err(|e| ExportError::Stream {
                 component: source.name.to_owned(),
-                source: e,
+                source: Box::new(e),
             })?;
             progress(plan.bytes());
         }

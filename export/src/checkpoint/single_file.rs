@@ -10,6 +10,9 @@ use super::error::CheckpointError;
 use super::json::object;
 use super::transformer_dialect::PREFIX;
 
+/// What the keys of the VAE start with.
+const VAE_PREFIX: &str = "vae.";
+
 /// Opens the file. `given` stands in for metadata that the file lacks.
 pub(super) fn open(path: &Path, given: Option<&Value>) -> Result<Checkpoint, CheckpointError> {
     let mut builder = Builder::default();
@@ -23,10 +26,11 @@ pub(super) fn open(path: &Path, given: Option<&Value>) -> Result<Checkpoint, Che
             });
         }
     };
-    let has_transformer = config.get("transformer").is_some();
-    if has_transformer && !builder.tensors().keys().any(|key| key.starts_with(PREFIX)) {
-        let expected =
-            format!("tensors named {PREFIX}*, as the `config` metadata describes a transformer");
+    let of_a_model = |key: &String| key.starts_with(PREFIX) || key.starts_with(VAE_PREFIX);
+    if config.get("transformer").is_some() && !builder.tensors().keys().any(of_a_model) {
+        let expected = format!(
+            "tensors named {PREFIX}* or {VAE_PREFIX}*, as the `config` metadata describes a model"
+        );
         return Err(CheckpointError::unexpected(path, expected, "none"));
     }
     Ok(builder.finish(config))
