@@ -8,7 +8,7 @@
 //! Laws:
 //! - a graph changes only by [`Patch`], which keeps the type of every value it replaces and the graph's interface;
 //! - no weight byte is ever held here: a weight is a key, a type and what is stored;
-//! - [`print`] and [`parse`] are inverse, and printing depends on the graph alone;
+//! - [`print()`] and [`parse`] are inverse, and printing depends on the graph alone;
 //! - [`eval`](fn@eval) says what every operation means in numbers; all rewrites are judged against it.
 
 pub mod attrs;
