@@ -10,8 +10,8 @@ use thiserror::Error;
 
 use crate::checkpoint::{self, Checkpoint, TensorInfo};
 
-/// Keys listed in one message before the rest is counted.
-const LISTED: usize = 10;
+/// Mistakes and keys listed in one message before the rest is counted.
+pub const LISTED: usize = 10;
 
 /// Why a checkpoint does not fit a graph.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -27,7 +27,7 @@ pub enum BindError {
         hint: String,
     },
     /// The tensor has another shape.
-    #[error("weight `{key}` (in the file `{source_key}`): expected {expected}, found {found}")]
+    #[error("weight `{key}`{}: expected {expected}, found {found}", in_file(.key, .source_key))]
     Shape {
         /// The key in the original dialect.
         key: String,
@@ -49,7 +49,7 @@ pub enum BindError {
         found: String,
     },
     /// Tensors that nothing uses.
-    #[error("{count} tensors of the checkpoint are used by no graph: {listed}")]
+    #[error("no graph uses {} of the checkpoint: {listed}", if *.count == 1 { "this tensor".to_owned() } else { format!("these {count} tensors") })]
     Extra {
         /// How many.
         count: usize,
@@ -61,11 +61,21 @@ pub enum BindError {
     Patch(#[from] PatchError),
 }
 
+/// A tensor's name in the file, where that is another.
+fn in_file(key: &str, source_key: &str) -> String {
+    if key == source_key {
+        return String::new();
+    }
+    format!(" (in the file `{source_key}`)")
+}
+
 /// Writes into every weight of the graph what the checkpoint stores for it.
 pub fn bind(graph: &mut Graph, checkpoint: &Checkpoint) -> Result<(), Vec<BindError>> {
     let mut errors = Vec::new();
     for id in graph.order() {
-        if let Err(error) = bind_weight(graph, id, checkpoint) {
+        // Looking for near keys takes a while, and nobody reads a thousand hints.
+        let hints = errors.len() < LISTED;
+        if let Err(error) = bind_weight(graph, id, checkpoint, hints) {
             errors.push(error);
         }
     }
@@ -76,14 +86,22 @@ pub fn bind(graph: &mut Graph, checkpoint: &Checkpoint) -> Result<(), Vec<BindEr
     }
 }
 
-fn bind_weight(graph: &mut Graph, id: NodeId, checkpoint: &Checkpoint) -> Result<(), BindError> {
+fn bind_weight(
+    graph: &mut Graph,
+    id: NodeId,
+    checkpoint: &Checkpoint,
+    hints: bool,
+) -> Result<(), BindError> {
     let node = graph.node(id);
     let Op::Weight(weight) = &node.op else {
         return Ok(());
     };
     let expected = node.fact.clone();
     let Some(tensor) = checkpoint.tensor(&weight.key) else {
-        let hint = near_key(&weight.key, checkpoint);
+        let hint = match hints {
+            true => near_key(&weight.key, checkpoint),
+            false => String::new(),
+        };
         return Err(BindError::Missing {
             key: weight.key.clone(),
             expected,

@@ -10,7 +10,7 @@ mod onnx;
 mod stream;
 pub mod tokenizer;
 
-pub use bind::{BindError, bind, check_extra, stored_type, weight_keys};
+pub use bind::{BindError, LISTED, bind, check_extra, stored_type, weight_keys};
 pub use bundle::{BundleWriter, ComponentSource, ExportError, file_name};
 pub use onnx::{Dialect, Model, OnnxError, Step, WeightPlan, emit};
 pub use stream::StreamError;

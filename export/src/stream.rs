@@ -57,16 +57,30 @@ impl<W: Write> Hashing<W> {
     pub fn new(inner: W) -> Self {
         let (pieces, received) = sync_channel::<Vec<u8>>(QUEUE);
         let hasher = std::thread::spawn(move || {
-            received.iter().fold(Sha256::new(), |hasher, piece| hasher.chain_update(piece))
+            received
+                .iter()
+                .fold(Sha256::new(), |hasher, piece| hasher.chain_update(piece))
         });
-        Self { inner, pieces, hasher, position: 0 }
+        Self {
+            inner,
+            pieces,
+            hasher,
+            position: 0,
+        }
     }
 
     /// The writer, and the hash in hexadecimal.
     pub fn finish(self) -> io::Result<(W, String)> {
         drop(self.pieces);
-        let hasher = self.hasher.join().map_err(|_| io::Error::other("hashing failed"))?;
-        let hash = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        let hasher = self
+            .hasher
+            .join()
+            .map_err(|_| io::Error::other("hashing failed"))?;
+        let hash = hasher
+            .finalize()
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
         Ok((self.inner, hash))
     }
 
@@ -80,7 +94,9 @@ impl<W: Write> Hashing<W> {
 impl<W: Write> Write for Hashing<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let n = self.inner.write(&bytes[..bytes.len().min(HASHED)])?;
-        self.pieces.send(bytes[..n].to_vec()).map_err(|_| io::Error::other("hashing failed"))?;
+        self.pieces
+            .send(bytes[..n].to_vec())
+            .map_err(|_| io::Error::other("hashing failed"))?;
         self.position += n as u64;
         Ok(n)
     }
@@ -138,7 +154,10 @@ fn copy(
         let written = checkpoint.with_range(tensor, start, bytes, |bytes| {
             out.write_all(&convert(bytes, plan.stored, plan.written))
         })?;
-        written.map_err(|source| StreamError::Write { key: plan.key.clone(), source })?;
+        written.map_err(|source| StreamError::Write {
+            key: plan.key.clone(),
+            source,
+        })?;
         start += bytes;
     }
     Ok(())

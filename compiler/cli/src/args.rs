@@ -31,6 +31,7 @@ pub enum Command {
   ltxc run presets/shapes.yaml --prompt \"a red circle moves right on a blue background\" -o out.mp4
   ltxc run shapes.bundle --prompt \"a white square grows on a black background\" --seed 7 -o frames/%05d.png
   ltxc run shapes.bundle --prompt \"a circle\" --steps 8 -o out.gif --json")]
+    #[command(allow_negative_numbers = true)]
     Run(RunArgs),
     /// Run one component of a bundle on given tensors.
     #[command(after_help = "Example:
@@ -137,7 +138,7 @@ pub struct RunArgs {
     /// Whose random draws a seed gives: original, diffusers or comfyui.
     #[arg(long, value_name = "LAYOUT")]
     pub noise: Option<String>,
-    /// FILE.mp4, FILE.gif, FILE.png or FOLDER/%05d.png.
+    /// FILE.mp4, FILE.gif, FOLDER/%05d.png, or FILE.png for frames side by side.
     #[arg(short, long, value_name = "FILE", default_value = "out.mp4")]
     pub output: PathBuf,
     /// Also write the latents (before decode noise) as `latents`, f32[B, C, F, H, W].

@@ -33,7 +33,8 @@ pub fn bundle_path(project: &Project) -> Outcome<PathBuf> {
         hasher.update((bytes.len() as u64).to_le_bytes());
         hasher.update(bytes);
     };
-    add(env!("CARGO_PKG_VERSION").as_bytes());
+    // Another build of this program may lower differently, so it counts as another compiler.
+    add(&identity(&std::env::current_exe()?)?);
     let settings = [
         &project.preset.source,
         &project.pipeline.source,
@@ -43,7 +44,7 @@ pub fn bundle_path(project: &Project) -> Outcome<PathBuf> {
         .into_iter()
         .chain(project.graphs.values().map(|graph| &graph.source))
         .for_each(|source| add(source.text.as_bytes()));
-    add(project.preset.defaults.to_string().as_bytes());
+    add(project.preset.defaults.to_json().to_string().as_bytes());
     let checkpoints = project.checkpoints()?;
     let tokenizer = project.tokenizer.iter().flat_map(|path| files_under(path));
     for path in checkpoints

@@ -12,6 +12,7 @@ mod run;
 use crate::args::{Command, ProjectArgs};
 use crate::compile::CompileOptions;
 use crate::failure::{Failure, Outcome};
+use crate::output::{note, say};
 
 /// Does what the command line says.
 pub fn dispatch(command: Command) -> Outcome {
@@ -30,21 +31,17 @@ pub fn dispatch(command: Command) -> Outcome {
 }
 
 fn setup() -> Outcome {
-    let path = ltxc_runtime::backend::setup::setup(&|text| eprintln!("{text}"))
+    let path = ltxc_runtime::backend::setup::setup(&|text| note!("{text}"))
         .map_err(|e| Failure::Input(e.into()))?;
-    println!("{}", path.display());
+    say!("{}", path.display());
     Ok(())
 }
 
 fn completions(shell: clap_complete::Shell) -> Outcome {
     use clap::CommandFactory;
-    clap_complete::generate(
-        shell,
-        &mut crate::args::Cli::command(),
-        "ltxc",
-        &mut std::io::stdout(),
-    );
-    Ok(())
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut crate::args::Cli::command(), "ltxc", &mut script);
+    crate::output::print(format_args!("{}", String::from_utf8_lossy(&script)))
 }
 
 /// The options of a compile from the command line.
@@ -52,7 +49,8 @@ fn options(preset: &str, args: &ProjectArgs) -> Outcome<CompileOptions> {
     let pair = |text: &String| {
         let split = text
             .split_once('=')
-            .map(|(key, value)| (key.trim().to_owned(), value.to_owned()));
+            .map(|(key, value)| (key.trim().to_owned(), value.to_owned()))
+            .filter(|(key, _)| key.split('.').all(|part| !part.is_empty()));
         split.ok_or_else(|| {
             Failure::Misuse(format!(
                 "`--set {text}` must be KEY=VALUE, such as defaults.steps=8"

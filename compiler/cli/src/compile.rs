@@ -3,15 +3,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use ltxc_bundle::{Plan, Settings, Stage, StageOp};
+use ltxc_bundle::{Plan, Settings};
 use ltxc_export::checkpoint::Checkpoint;
 use ltxc_front::library::{self, Shelf};
-use ltxc_front::{Diagnostic, GraphFile, PipelineFile, PresetFile, Source, TargetFile, expand};
+use ltxc_front::{
+    Diagnostic, GraphFile, PipelineFile, Placed, PresetFile, Role, Source, Span, TargetFile, expand,
+};
 use ltxc_ir::{Graph, Verified};
 use ltxc_passes::{Capabilities, PassError, PassReport, PassSpec};
 use serde_json::Value as Json;
 
 use crate::failure::{Failure, Outcome};
+use crate::pipeline::{check_target, read_graphs, read_plan};
 
 /// What a caller may say about a compile.
 #[derive(Clone, Debug, Default)]
@@ -73,9 +76,10 @@ impl Project {
         let source = find_preset(&options.preset)?;
         let preset = PresetFile::read(&source, &options.overrides)?;
         let base = base_of(&source);
-        let pipeline = PipelineFile::read(&library::read(Shelf::Graphs, &preset.pipeline, &base)?)?;
-        let target_name = options.target.as_ref().unwrap_or(&preset.target);
-        let target = TargetFile::read(&library::read(Shelf::Targets, target_name, &base)?)?;
+        let pipeline = find(&source, Shelf::Graphs, &preset.pipeline, &base)?;
+        let pipeline = PipelineFile::read(&pipeline)?;
+        let target = TargetFile::read(&find_target(&source, options, &preset, &base)?)?;
+        check_target(&target)?;
         let graphs = read_graphs(&pipeline, &options.only)?;
         let at = |path: &Option<String>| path.as_ref().map(|path| base.join(path));
         let text_encoder = options
@@ -87,13 +91,13 @@ impl Project {
             .clone()
             .or_else(|| at(&preset.tokenizer).filter(|_| options.text_encoder.is_none()));
         Ok(Self {
-            defaults: read_defaults(&preset)?,
+            defaults: preset.defaults.read()?,
             plan: read_plan(&pipeline, &options.only)?,
             checkpoint: options
                 .checkpoint
                 .clone()
                 .or_else(|| at(&preset.checkpoint)),
-            tokenizer: given_tokenizer.or_else(|| text_encoder.clone()),
+            tokenizer: given_tokenizer.or_else(|| text_encoder.as_deref().map(tokenizer_near)),
             text_encoder,
             preset,
             pipeline,
@@ -107,7 +111,8 @@ impl Project {
         self.pipeline
             .components
             .get(component)
-            .map_or("model", |entry| entry.checkpoint.as_str())
+            .map_or(Role::Model, |entry| entry.checkpoint)
+            .name()
     }
 
     /// Opens every checkpoint that the components need, by role.
@@ -122,12 +127,7 @@ impl Project {
     fn open_role(&self, role: &str) -> Outcome<Checkpoint> {
         let (path, flag) = match role {
             "model" => (&self.checkpoint, "--checkpoint FILE or FOLDER"),
-            "text_encoder" => (&self.text_encoder, "--text-encoder FILE or FOLDER"),
-            other => {
-                return Err(Failure::Misuse(format!(
-                    "the pipeline asks for a checkpoint `{other}`; model and text_encoder exist"
-                )));
-            }
+            _ => (&self.text_encoder, "--text-encoder FILE or FOLDER"),
         };
         let path = path.as_ref().ok_or_else(|| {
             Failure::Misuse(format!(
@@ -145,7 +145,12 @@ impl Project {
     pub fn expand(&self, component: &str, checkpoint: &Checkpoint) -> Outcome<Graph> {
         let mut graph = expand(&self.graphs[component], checkpoint.config())?;
         ltxc_export::bind(&mut graph, checkpoint).map_err(|errors| {
-            let text: Vec<String> = errors.iter().map(ToString::to_string).collect();
+            let listed = errors.iter().take(ltxc_export::LISTED);
+            let mut text: Vec<String> = listed.map(ToString::to_string).collect();
+            match errors.len() - text.len() {
+                0 => {}
+                more => text.push(format!("and {more} more")),
+            }
             Failure::Input(anyhow::anyhow!(
                 "component `{component}` does not fit the checkpoint:\n  {}",
                 text.join("\n  ")
@@ -184,16 +189,7 @@ impl Project {
 
     /// What rules may ask of the target.
     pub fn capabilities(&self) -> Outcome<Capabilities> {
-        let parsed = serde_json::from_value(self.target.capabilities.clone());
-        parsed.map_err(|e| {
-            Diagnostic::new(
-                "target::capabilities",
-                &self.target.source,
-                self.target.capabilities_span,
-                e.to_string(),
-            )
-            .into()
-        })
+        Ok(self.target.capabilities.read()?)
     }
 
     /// Fails if a checkpoint holds tensors that no component of the whole pipeline reads.
@@ -223,104 +219,67 @@ impl Project {
 /// A preset by path, or by the name of one that comes with the program.
 pub fn find_preset(reference: &str) -> Outcome<Source> {
     let path = Path::new(reference);
-    Ok(if path.is_file() || reference.ends_with(".yaml") {
+    Ok(if path.exists() || reference.ends_with(".yaml") {
         library::read_path(path)?
     } else {
         library::read(Shelf::Presets, reference, Path::new("."))?
     })
 }
 
-fn base_of(source: &Source) -> PathBuf {
+/// Reads what a line of a file names; a mistake in the name is placed at that line.
+pub fn find(source: &Source, shelf: Shelf, name: &Placed, base: &Path) -> Outcome<Source> {
+    let found = library::read(shelf, &name.text, base);
+    Ok(found.map_err(
+        |mistake| match (mistake.source.text.is_empty(), name.span.line) {
+            (false, _) | (_, 0) => mistake,
+            (true, _) => Diagnostic {
+                message: Diagnostic {
+                    span: Span::default(),
+                    ..mistake.clone()
+                }
+                .to_string(),
+                source: source.clone(),
+                span: name.span,
+                ..mistake
+            },
+        },
+    )?)
+}
+
+fn find_target(
+    source: &Source,
+    options: &CompileOptions,
+    preset: &PresetFile,
+    base: &Path,
+) -> Outcome<Source> {
+    match (&options.target, &preset.target) {
+        (Some(given), _) => Ok(library::read(Shelf::Targets, given, Path::new(""))?),
+        (None, Some(target)) => find(source, Shelf::Targets, target, base),
+        (None, None) => Ok(library::read(Shelf::Targets, "ort-cpu", base)?),
+    }
+}
+
+/// The text encoder's folder, or the folder `tokenizer` beside it where the former holds no tokenizer.
+fn tokenizer_near(text_encoder: &Path) -> PathBuf {
+    let holds = |name: &str| text_encoder.join(name).exists();
+    let beside = text_encoder.parent().map(|parent| parent.join("tokenizer"));
+    match beside.filter(|folder| folder.is_dir()) {
+        Some(folder)
+            if !["tokenizer.json", "spiece.model", "tokenizer"]
+                .into_iter()
+                .any(holds) =>
+        {
+            folder
+        }
+        _ => text_encoder.to_owned(),
+    }
+}
+
+/// The folder a file is in.
+pub fn base_of(source: &Source) -> PathBuf {
     Path::new(&*source.name)
         .parent()
         .map_or_else(PathBuf::new, Path::to_owned)
-}
-
-fn read_graphs(pipeline: &PipelineFile, only: &[String]) -> Outcome<BTreeMap<String, GraphFile>> {
-    if let Some(wrong) = only
-        .iter()
-        .find(|name| !pipeline.components.contains_key(*name))
-    {
-        let known: Vec<&str> = pipeline.components.keys().map(String::as_str).collect();
-        return Err(Failure::Misuse(format!(
-            "the pipeline has no component `{wrong}`; it has {}",
-            known.join(", ")
-        )));
-    }
-    let base = base_of(&pipeline.source);
-    let wanted = pipeline
-        .components
-        .iter()
-        .filter(|(name, _)| only.is_empty() || only.contains(name));
-    wanted
-        .map(|(name, entry)| {
-            Ok((
-                name.clone(),
-                GraphFile::read(&library::read(Shelf::Graphs, &entry.graph, &base)?)?,
-            ))
-        })
-        .collect()
-}
-
-fn read_defaults(preset: &PresetFile) -> Outcome<Settings> {
-    serde_json::from_value(preset.defaults.clone()).map_err(|e| {
-        Diagnostic::new(
-            "preset::defaults",
-            &preset.source,
-            preset.defaults_span,
-            e.to_string(),
-        )
-        .into()
-    })
-}
-
-/// The stages; none where only some components are compiled.
-fn read_plan(pipeline: &PipelineFile, only: &[String]) -> Outcome<Plan> {
-    let wrong = |why: String| {
-        Failure::Diagnostics(vec![Diagnostic::new(
-            "pipeline::stage",
-            &pipeline.source,
-            ltxc_front::Span::default(),
-            why,
-        )])
-    };
-    let mut stages = Vec::new();
-    for (name, op) in &pipeline.stages {
-        let op: StageOp = serde_json::from_value(op.clone())
-            .map_err(|e| wrong(format!("stage `{name}`: {e}")))?;
-        let component = component_of(&op);
-        if !pipeline.components.contains_key(component) {
-            return Err(wrong(format!(
-                "stage `{name}` uses the component `{component}`, which the pipeline does not have"
-            )));
-        }
-        if only.is_empty() {
-            stages.push(Stage {
-                name: name.clone(),
-                op,
-            });
-        }
-    }
-    if !pipeline
-        .stages
-        .iter()
-        .any(|(name, _)| *name == pipeline.video)
-    {
-        return Err(wrong(format!("`video: {}` names no stage", pipeline.video)));
-    }
-    Ok(Plan {
-        name: pipeline.name.clone(),
-        stages,
-        video: pipeline.video.clone(),
-    })
-}
-
-fn component_of(op: &StageOp) -> &str {
-    match op {
-        StageOp::EncodeText(stage) => &stage.component,
-        StageOp::Denoise(stage) => &stage.component,
-        StageOp::DecodeVideo(stage) => &stage.component,
-    }
 }
 
 /// The section of a config, or an empty map.

@@ -5,6 +5,9 @@ use std::fmt::Write;
 use ltxc_front::Diagnostic;
 use thiserror::Error;
 
+/// Longest line of a file that is shown with a mistake in it.
+const LONGEST: usize = 400;
+
 /// Why a command failed.
 #[derive(Debug, Error)]
 pub enum Failure {
@@ -17,17 +20,21 @@ pub enum Failure {
     /// The command was called wrongly.
     #[error("{0}")]
     Misuse(String),
+    /// Nobody reads the output any more, which is no mistake.
+    #[error("the output was closed")]
+    Closed,
     /// A mistake of this program.
     #[error("internal error: {0}; please report it")]
     Bug(String),
 }
 
 impl Failure {
-    /// 1 where the input is wrong, 2 for misuse and bugs.
+    /// 1 where the input is wrong, 2 for misuse and bugs, 0 where only the reader went away.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Diagnostics(_) | Self::Input(_) => 1,
             Self::Misuse(_) | Self::Bug(_) => 2,
+            Self::Closed => 0,
         }
     }
 
@@ -40,11 +47,15 @@ impl Failure {
                 .collect(),
             Self::Input(error) => {
                 let mut text = format!("error: {error}\n");
-                for cause in error.chain().skip(1) {
-                    let _ = writeln!(text, "  because {cause}");
+                for cause in error.chain().skip(1).map(ToString::to_string) {
+                    // Most messages already end in their cause.
+                    if !text.contains(&cause) {
+                        let _ = writeln!(text, "  because {cause}");
+                    }
                 }
                 text
             }
+            Self::Closed => String::new(),
             other => format!("error: {other}\n"),
         }
     }
@@ -59,18 +70,22 @@ fn render_diagnostic(diagnostic: &Diagnostic, colour: bool) -> String {
     let mut text = String::new();
     let handler = miette::GraphicalReportHandler::new_themed(theme).with_width(120);
     match handler.render_report(&mut text, diagnostic) {
-        Ok(()) if !diagnostic.source.text.is_empty() => text,
+        Ok(()) if has_snippet(diagnostic) => text,
         _ => {
             let help = diagnostic
                 .help
                 .as_ref()
                 .map_or_else(String::new, |help| format!("  help: {help}\n"));
-            format!(
-                "error: {}: {}\n{help}",
-                diagnostic.source.name, diagnostic.message
-            )
+            format!("error: {diagnostic}\n{help}")
         }
     }
+}
+
+/// A place in a file whose lines there are short enough to be shown.
+fn has_snippet(diagnostic: &Diagnostic) -> bool {
+    let (text, line) = (&diagnostic.source.text, diagnostic.span.line);
+    let mut near = text.lines().skip(line.saturating_sub(2)).take(3);
+    !text.is_empty() && line > 0 && near.all(|line| line.len() <= LONGEST)
 }
 
 impl From<Vec<Diagnostic>> for Failure {

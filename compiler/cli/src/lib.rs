@@ -8,6 +8,8 @@ mod cache;
 mod commands;
 mod compile;
 mod failure;
+mod output;
+mod pipeline;
 mod progress;
 mod session;
 mod write;

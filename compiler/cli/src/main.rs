@@ -1,6 +1,6 @@
 //! `ltxc`: see `ltxc --help`.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -10,7 +10,9 @@ fn main() -> ExitCode {
     match ltxc::dispatch(cli.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprint!("{}", failure.render(std::io::stderr().is_terminal()));
+            let text = failure.render(std::io::stderr().is_terminal());
+            // Nobody is left to tell when standard error is closed too.
+            let _ = std::io::stderr().write_all(text.as_bytes());
             ExitCode::from(failure.exit_code())
         }
     }

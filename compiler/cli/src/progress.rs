@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::output::note;
 use crate::write::Progress;
 
 /// A bar on standard error, or a hidden one where that is no terminal.
@@ -61,6 +62,6 @@ impl Progress for WriteBar {
     }
 
     fn note(&mut self, text: &str) {
-        self.bar.suspend(|| eprintln!("note: {text}"));
+        self.bar.suspend(|| note!("note: {text}"));
     }
 }

@@ -5,16 +5,16 @@ use ltxc_runtime::backend::BackendOptions;
 use ltxc_runtime::run::{Runner, RunnerOptions};
 
 use crate::failure::{Failure, Outcome};
+use crate::output::note;
 
-/// A runner that keeps its components.
-pub fn runner(bundle: Bundle, threads: Option<usize>) -> Outcome<Runner> {
+/// A runner; with `keep` its components stay in memory between calls, else one at a time is there.
+pub fn runner(bundle: Bundle, threads: Option<usize>, keep: bool) -> Outcome<Runner> {
     let options = RunnerOptions {
         backend: BackendOptions {
             threads,
             ..BackendOptions::default()
         },
-        keep: true,
+        keep,
     };
-    Runner::open(bundle, &options, &|text| eprintln!("{text}"))
-        .map_err(|e| Failure::Input(e.into()))
+    Runner::open(bundle, &options, &|text| note!("{text}")).map_err(|e| Failure::Input(e.into()))
 }

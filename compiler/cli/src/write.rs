@@ -133,7 +133,7 @@ fn weight_bytes(graph: &Graph, checkpoint: &Checkpoint) -> u64 {
 }
 
 /// The tokenizer's text, where a component needs one, and the name it came from.
-fn tokenizer(project: &Project) -> Outcome<Option<(String, String)>> {
+pub fn tokenizer(project: &Project) -> Outcome<Option<(String, String)>> {
     let needed = project
         .graphs
         .keys()
@@ -141,21 +141,10 @@ fn tokenizer(project: &Project) -> Outcome<Option<(String, String)>> {
     let Some(path) = project.tokenizer.as_ref().filter(|_| needed) else {
         return Ok(None);
     };
-    let text = find_tokenizer(path).map_err(|e| {
+    let text = ltxc_export::tokenizer::load(path).map_err(|e| {
         Failure::Input(anyhow::Error::new(e).context("the prompt needs a tokenizer: a folder with tokenizer.json or spiece.model (--tokenizer)"))
     })?;
     Ok(Some((text, file_name(path))))
-}
-
-/// A tokenizer at the path, or in the folder `tokenizer` beside a text encoder's.
-fn find_tokenizer(path: &Path) -> Result<String, ltxc_export::tokenizer::TokenizerError> {
-    let beside = path.parent().map(|parent| parent.join("tokenizer"));
-    match ltxc_export::tokenizer::load(path) {
-        Ok(text) => Ok(text),
-        Err(error) => beside
-            .filter(|folder| folder.is_dir())
-            .map_or(Err(error), |folder| ltxc_export::tokenizer::load(&folder)),
-    }
 }
 
 /// Compression and channels as the decoder's own types say them.

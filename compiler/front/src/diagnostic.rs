@@ -1,9 +1,15 @@
 //! What is told about a mistake in a file: where, what, and what to write instead.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
 use miette::{LabeledSpan, MietteSpanContents, SourceCode, SourceSpan};
+
+/// Most known names that a message lists in full.
+const LISTED: usize = 60;
+/// Names it lists of more.
+const NEAREST: usize = 10;
 
 /// A file as it was read.
 #[derive(Clone, Debug)]
@@ -36,7 +42,7 @@ pub struct Span {
     pub offset: usize,
     /// Bytes.
     pub length: usize,
-    /// Line, from 1.
+    /// Line, from 1; 0 for a place that is in no file.
     pub line: usize,
     /// Column in characters, from 1.
     pub column: usize,
@@ -80,18 +86,28 @@ impl Diagnostic {
         self
     }
 
-    /// Adds the known name that is nearest to a wrong one, or the whole list.
+    /// Adds the known name that is nearest to a wrong one, or the list of all; of a long one the nearest.
     pub fn suggest<'a>(self, wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Self {
-        let known: Vec<&str> = known.into_iter().collect();
-        let near = known
-            .iter()
-            .min_by_key(|name| strsim::damerau_levenshtein(wrong, name));
-        match near {
-            Some(name) if strsim::damerau_levenshtein(wrong, name) <= 1 + wrong.len() / 4 => {
+        let mut seen = BTreeSet::new();
+        let known: Vec<&str> = known
+            .into_iter()
+            .filter(|name| seen.insert(*name))
+            .collect();
+        let distance = |name: &&str| strsim::damerau_levenshtein(wrong, name);
+        match known.iter().min_by_key(|name| distance(name)) {
+            Some(name) if distance(name) <= (wrong.chars().count() + 1) / 3 => {
                 let help = format!("did you mean `{name}`?");
                 self.help(help)
             }
-            Some(_) => self.help(format!("known here: {}", known.join(", "))),
+            Some(_) if known.len() <= LISTED => {
+                self.help(format!("known here: {}", known.join(", ")))
+            }
+            Some(_) => {
+                let (rest, mut near) = (known.len() - NEAREST, known);
+                near.sort_by_key(distance);
+                near.truncate(NEAREST);
+                self.help(format!("known here: {} and {rest} more", near.join(", ")))
+            }
             None => self,
         }
     }
@@ -99,11 +115,11 @@ impl Diagnostic {
 
 impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{}:{}:{}: {}",
-            self.source.name, self.span.line, self.span.column, self.message
-        )
+        match (self.source.name.as_ref(), self.span.line) {
+            ("", _) => f.write_str(&self.message),
+            (name, 0) => write!(f, "{name}: {}", self.message),
+            (name, line) => write!(f, "{name}:{line}:{}: {}", self.span.column, self.message),
+        }
     }
 }
 

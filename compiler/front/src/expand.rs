@@ -24,6 +24,10 @@ use crate::tree::{Key, Kind, Tree};
 const MAX_NODES: usize = 200_000;
 /// Deepest nesting of calls.
 const MAX_DEPTH: usize = 24;
+/// Most copies of blocks; the largest checkpoint makes a few hundred.
+const MAX_COPIES: usize = 20_000;
+/// Longest name of a value or weight.
+const MAX_NAME: usize = 1000;
 
 /// Expands a graph for a checkpoint whose config is given.
 pub fn expand(file: &GraphFile, config: &Json) -> Result<Graph, Vec<Diagnostic>> {
@@ -33,6 +37,7 @@ pub fn expand(file: &GraphFile, config: &Json) -> Result<Graph, Vec<Diagnostic>>
         graph: Graph::new(file.name.clone()),
         weights: BTreeMap::new(),
         depth: 0,
+        copies: 0,
     };
     expander.graph.doc.clone_from(&file.doc);
     let done = expander.run(config);
@@ -46,6 +51,7 @@ struct Expander<'f> {
     graph: Graph,
     weights: BTreeMap<String, NodeId>,
     depth: usize,
+    copies: usize,
 }
 
 /// Where statements are being expanded.
@@ -59,24 +65,13 @@ struct Frame {
     scope: Scope,
     /// Values by local name; `None` where making one failed and was reported.
     locals: BTreeMap<String, Option<NodeId>>,
+    /// Lines of the statements by name, those to come included.
+    lines: BTreeMap<String, usize>,
 }
 
 impl Frame {
     fn full(&self, name: &str) -> String {
         format!("{}{name}", self.path)
-    }
-
-    /// Puts compile-time values into the `{name}`s of a prefix or weight name.
-    fn interpolate(&self, text: &str) -> String {
-        self.scope
-            .names
-            .iter()
-            .fold(text.to_owned(), |text, (name, value)| {
-                match text.contains('{') {
-                    true => text.replace(&format!("{{{name}}}"), &value.to_text()),
-                    false => text,
-                }
-            })
     }
 }
 
@@ -93,10 +88,11 @@ impl<'f> Expander<'f> {
             path: String::new(),
             prefix: self.file.prefix.clone(),
             scope: Scope {
-                config: section,
+                config: section.into(),
                 ..Scope::default()
             },
             locals: BTreeMap::new(),
+            lines: BTreeMap::new(),
         };
         self.check_requirements(&frame.scope)?;
         for (key, range) in &self.file.dims {
@@ -167,6 +163,8 @@ impl<'f> Expander<'f> {
 
     /// Expands statements in order; a failed one only silences those that read it.
     fn statements(&mut self, frame: &mut Frame, body: &'f [(Key, Tree)]) {
+        let line = |(key, _): &(Key, Tree)| (key.name.clone(), key.span.line);
+        frame.lines = body.iter().map(line).collect();
         for (key, tree) in body {
             if frame.locals.contains_key(&key.name) {
                 self.reader.mistake(
@@ -228,24 +226,33 @@ impl<'f> Expander<'f> {
                 format!("the graph grows over {MAX_NODES} operations"),
             ));
         }
+        let full = frame.full(name);
+        if full.len() > MAX_NAME {
+            let message = format!("the name of this value grows over {MAX_NAME} characters");
+            return Err(self.reader.mistake("graph::name", span, message));
+        }
         let origin = Origin {
             source: Some(format!("{}:{}", self.file.source.short_name(), span.line)),
             rule: None,
         };
-        let added = self.graph.add(&frame.full(name), op, inputs, origin);
+        let added = self.graph.add(&full, op, inputs, origin);
         added.map_err(|error| self.reader.mistake("graph::type", span, error.to_string()))
     }
 
     /// The value a port names: a local value, or a number that becomes a constant.
     fn value(&mut self, frame: &Frame, tree: &Tree, hint: &str) -> Read<NodeId> {
-        if let Some(name) = tree.as_text()
-            && let Some(local) = frame.locals.get(name)
-        {
-            return local.ok_or(crate::reader::Reported);
+        if let Some(name) = tree.as_text() {
+            // A part of a value that failed is silent like the value itself.
+            let whole = name.split_once('.').map(|(whole, _)| whole);
+            let failed = whole.and_then(|whole| frame.locals.get(whole));
+            let failed = failed.filter(|id| id.is_none());
+            if let Some(local) = frame.locals.get(name).or(failed) {
+                return local.ok_or(crate::reader::Reported);
+            }
         }
         match frame.scope.names.get(tree.as_text().unwrap_or_default()) {
-            Some(Value::Json(Json::Number(number))) => {
-                self.literal(frame, hint, number.as_f64().unwrap_or_default(), tree.span)
+            Some(Value::Json(json)) if json.is_number() => {
+                self.literal(frame, hint, json.as_f64().unwrap_or_default(), tree.span)
             }
             Some(Value::Size(size)) if size.as_const().is_some() => self.literal(
                 frame,
@@ -282,7 +289,55 @@ impl<'f> Expander<'f> {
             tree.span,
             format!("no value is named `{name}` here"),
         );
-        let diagnostic = diagnostic.suggest(name, frame.locals.keys().map(String::as_str));
+        let parts: Vec<&str> = frame
+            .locals
+            .keys()
+            .filter(|local| {
+                local
+                    .strip_prefix(name)
+                    .is_some_and(|rest| rest.starts_with('.'))
+            })
+            .map(String::as_str)
+            .collect();
+        let diagnostic = match frame.lines.get(name) {
+            Some(_) if !parts.is_empty() => diagnostic.help(format!(
+                "`{name}` has several results: {}",
+                parts.join(", ")
+            )),
+            Some(line) if *line == tree.span.line => {
+                diagnostic.help("a value cannot be made of itself")
+            }
+            Some(line) => diagnostic.help(format!(
+                "`{name}` is made further down, in line {line}; move that line up"
+            )),
+            None => diagnostic.suggest(name, frame.locals.keys().map(String::as_str)),
+        };
         self.reader.report(diagnostic)
+    }
+
+    /// Puts compile-time values into the `{name}`s of a prefix or weight name.
+    fn interpolate(&mut self, frame: &Frame, text: &str, span: Span) -> Read<String> {
+        let (mut filled, mut rest) = (String::new(), text);
+        while let Some((before, after)) = rest.split_once('{') {
+            let Some((name, after)) = after.split_once('}') else {
+                let message = format!("`{text}` lacks a `}}`");
+                return Err(self.reader.mistake("graph::prefix", span, message));
+            };
+            let Some(value) = frame.scope.names.get(name) else {
+                let message = format!("`{{{name}}}` in `{text}` names nothing that is known here");
+                let diagnostic = self.reader.at("graph::prefix", span, message);
+                let known = frame.scope.names.keys().map(String::as_str);
+                return Err(self.reader.report(diagnostic.suggest(name, known)));
+            };
+            filled.push_str(before);
+            filled.push_str(&value.to_text());
+            rest = after;
+        }
+        filled.push_str(rest);
+        if filled.len() > MAX_NAME || filled.contains(char::is_whitespace) {
+            let message = format!("`{text}` becomes too long a name, or one with spaces");
+            return Err(self.reader.mistake("graph::prefix", span, message));
+        }
+        Ok(filled)
     }
 }

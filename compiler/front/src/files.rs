@@ -1,13 +1,24 @@
 //! Pipelines, presets and targets as they are written.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
 use serde::Deserialize;
-use serde_json::Value as Json;
 
 use crate::diagnostic::{Diagnostic, Source, Span};
-use crate::reader::{Fields, Read, Reader, check_version};
-use crate::tree::{Key, Kind, Tree, parse};
+use crate::graph_file::{check_names, map_pairs};
+use crate::kind::{FileKind, parse_as};
+use crate::overrides::{blame_override, set};
+use crate::reader::{Fields, Read, Reader, Reported, check_version};
+use crate::section::{Placed, Section};
+use crate::tree::{Key, Kind, Tree};
+
+/// Longest name of a preset, pipeline or target.
+const MAX_NAME: usize = 100;
+/// Opsets whose operators the exporter writes.
+const OPSETS: RangeInclusive<i64> = 18..=24;
+/// File format versions that hold those opsets.
+const IR_VERSIONS: RangeInclusive<i64> = 8..=13;
 
 /// Components and the stages that use them.
 #[derive(Clone, Debug)]
@@ -20,10 +31,12 @@ pub struct PipelineFile {
     pub components: BTreeMap<String, ComponentEntry>,
     /// Keys a checkpoint may hold that no graph reads, by checkpoint role; `*` at the end matches any rest.
     pub unused: BTreeMap<String, Vec<String>>,
-    /// The stages in order, as `{name, operation}`.
-    pub stages: Vec<(String, Json)>,
+    /// The stages in order, by name.
+    pub stages: Vec<(String, Section)>,
     /// The stage whose result is the video.
     pub video: String,
+    /// Where that is said.
+    pub video_span: Span,
     /// The file.
     pub source: Source,
 }
@@ -34,8 +47,31 @@ pub struct PipelineFile {
 pub struct ComponentEntry {
     /// Name or path of the graph file.
     pub graph: String,
-    /// Whose weights it reads: `model` or `text_encoder`.
-    pub checkpoint: String,
+    /// Whose weights it reads.
+    pub checkpoint: Role,
+    /// Where the graph is named.
+    #[serde(skip)]
+    pub span: Span,
+}
+
+/// A checkpoint that a pipeline can ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Transformer and VAE.
+    Model,
+    /// The T5 encoder.
+    TextEncoder,
+}
+
+impl Role {
+    /// The name in files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Model => "model",
+            Self::TextEncoder => "text_encoder",
+        }
+    }
 }
 
 /// A pipeline bound to files, a target and defaults.
@@ -46,9 +82,9 @@ pub struct PresetFile {
     /// What it is for.
     pub doc: String,
     /// Name or path of the pipeline.
-    pub pipeline: String,
-    /// Name or path of the target.
-    pub target: String,
+    pub pipeline: Placed,
+    /// Name or path of the target, if it says one.
+    pub target: Option<Placed>,
     /// Checkpoint, relative to the preset.
     pub checkpoint: Option<String>,
     /// Text encoder, relative to the preset.
@@ -56,9 +92,7 @@ pub struct PresetFile {
     /// Tokenizer, relative to the preset; beside the text encoder where left out.
     pub tokenizer: Option<String>,
     /// What a run uses where the caller says nothing.
-    pub defaults: Json,
-    /// Where the defaults stand.
-    pub defaults_span: Span,
+    pub defaults: Section,
     /// The file.
     pub source: Source,
 }
@@ -79,13 +113,11 @@ pub struct TargetFile {
     /// ONNX file format version.
     pub ir_version: i64,
     /// What rules may ask.
-    pub capabilities: Json,
+    pub capabilities: Section,
     /// Passes in order with the reason for their place.
     pub passes: Vec<PassEntry>,
     /// The file.
     pub source: Source,
-    /// Where the capabilities stand.
-    pub capabilities_span: Span,
 }
 
 /// A pass in its place.
@@ -96,107 +128,37 @@ pub struct PassEntry {
     pub pass: String,
     /// Why it stands here.
     pub because: String,
-}
-
-/// What kind of file a text is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FileKind {
-    /// A graph.
-    Graph,
-    /// A pipeline.
-    Pipeline,
-    /// A preset.
-    Preset,
-    /// A target.
-    Target,
-}
-
-/// What kind of file this is, by the key after `ltxc: 1`.
-pub fn kind_of(source: &Source) -> Result<FileKind, Diagnostic> {
-    let tree = parse(source)?;
-    let kinds = [
-        ("graph", FileKind::Graph),
-        ("pipeline", FileKind::Pipeline),
-        ("preset", FileKind::Preset),
-        ("target", FileKind::Target),
-    ];
-    let found = kinds.iter().find(|(key, _)| tree.get(key).is_some());
-    found.filter(|_| tree.get("ltxc").is_some()).map(|(_, kind)| *kind).ok_or_else(|| {
-        let diagnostic = Diagnostic::new("file::kind", source, tree.span, "this is no ltxc file");
-        diagnostic.help("start it with `ltxc: 1` and one of `graph: NAME`, `pipeline: NAME`, `preset: NAME`, `target: NAME`")
-    })
+    /// Where it stands.
+    #[serde(skip)]
+    pub span: Span,
 }
 
 fn open<T>(
     source: &Source,
+    kind: FileKind,
     overrides: &[(String, String)],
     read: impl FnOnce(&mut Reader, &mut Fields<'_>) -> Read<T>,
 ) -> Result<T, Vec<Diagnostic>> {
-    let mut tree = parse(source).map_err(|e| vec![e])?;
+    let mut tree = parse_as(source, kind).map_err(|e| vec![e])?;
     for (path, value) in overrides {
         set(&mut tree, path, value).map_err(|e| vec![e])?;
     }
     let mut reader = Reader::new(source.clone());
-    let value = read_fields(&mut reader, &tree, read);
-    reader.finish(value)
+    let value = read_fields(&mut reader, &tree, kind, read);
+    reader.finish(value).map_err(blame_override)
 }
 
 fn read_fields<T>(
     reader: &mut Reader,
     tree: &Tree,
+    kind: FileKind,
     read: impl FnOnce(&mut Reader, &mut Fields<'_>) -> Read<T>,
 ) -> Read<T> {
-    let mut fields = reader.map(tree, "the file")?;
+    let mut fields = reader.map(tree, &format!("a {}", kind.name()))?;
     check_version(reader, &mut fields)?;
     let value = read(reader, &mut fields);
     let closed = reader.close(fields);
     value.and_then(|value| closed.map(|()| value))
-}
-
-/// `--set a.b=VALUE`: puts a value, read as YAML, at a dotted path.
-fn set(tree: &mut Tree, path: &str, value: &str) -> Result<(), Diagnostic> {
-    let source = Source::new("--set", format!("{path}={value}"));
-    let mut at = tree;
-    for part in path.split('.') {
-        at = field(at, part);
-    }
-    at.kind = parse(&Source::new(source.name.clone(), value))?.kind;
-    Ok(())
-}
-
-/// The field of a map, made where it is missing; anything else than a map is replaced by one.
-fn field<'t>(tree: &'t mut Tree, name: &str) -> &'t mut Tree {
-    let mut fields = match std::mem::replace(&mut tree.kind, Kind::Null) {
-        Kind::Map(fields) => fields,
-        _ => Vec::new(),
-    };
-    let index = fields
-        .iter()
-        .position(|(key, _)| key.name == name)
-        .unwrap_or(fields.len());
-    if index == fields.len() {
-        let key = Key {
-            name: name.to_owned(),
-            span: Span::default(),
-        };
-        fields.push((
-            key,
-            Tree {
-                kind: Kind::Null,
-                span: Span::default(),
-            },
-        ));
-    }
-    tree.kind = Kind::Map(fields);
-    match &mut tree.kind {
-        Kind::Map(fields) => &mut fields[index].1,
-        _ => unreachable!("it was made a map on the line above"),
-    }
-}
-
-fn text(reader: &mut Reader, fields: &mut Fields<'_>, name: &'static str) -> Read<String> {
-    let tree = fields.need(reader, name)?;
-    reader.text(tree, &format!("`{name}`"))
 }
 
 fn optional(
@@ -210,76 +172,182 @@ fn optional(
         .transpose()
 }
 
-fn plain<T: serde::de::DeserializeOwned>(
+/// A name that also names files, so that it cannot lead anywhere.
+fn plain_name(reader: &mut Reader, fields: &mut Fields<'_>, kind: &'static str) -> Read<String> {
+    let tree = fields.need(reader, kind)?;
+    let name = reader.text(tree, &format!("`{kind}`"))?;
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    if name.len() <= MAX_NAME
+        && name.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && name.chars().all(fits)
+    {
+        return Ok(name);
+    }
+    let message = format!("a {kind} cannot be named `{name}`; files are named by it");
+    let diagnostic = reader.at("file::name", tree.span, message);
+    Err(reader.report(
+        diagnostic.help("write letters, digits, `_`, `-` and `.`, and a letter or digit first"),
+    ))
+}
+
+fn components(
+    reader: &mut Reader,
+    fields: &mut Fields<'_>,
+) -> Read<BTreeMap<String, ComponentEntry>> {
+    let tree = fields.need(reader, "components")?;
+    let pairs = map_pairs(reader, tree, "`components`")?;
+    check_names(reader, &pairs, "a component")?;
+    let mut components: BTreeMap<String, ComponentEntry> = reader.plain(tree, "`components`")?;
+    for (key, tree) in &pairs {
+        if let (Some(entry), Some(graph)) = (components.get_mut(&key.name), tree.get("graph")) {
+            entry.span = graph.span;
+        }
+    }
+    Ok(components)
+}
+
+fn placed(
     reader: &mut Reader,
     fields: &mut Fields<'_>,
     name: &'static str,
-) -> Read<T> {
+) -> Read<Option<Placed>> {
+    let Some(tree) = fields.take(name) else {
+        return Ok(None);
+    };
+    let text = reader.text(tree, &format!("`{name}`"))?;
+    Ok(Some(Placed {
+        text,
+        span: tree.span,
+    }))
+}
+
+fn one_of(
+    reader: &mut Reader,
+    fields: &mut Fields<'_>,
+    name: &'static str,
+    known: &[&str],
+) -> Read<String> {
     let tree = fields.need(reader, name)?;
-    reader.plain(tree, &format!("`{name}`"))
+    let text = reader.text(tree, &format!("`{name}`"))?;
+    if known.contains(&text.as_str()) {
+        return Ok(text);
+    }
+    let message = format!("there is no {name} `{text}`");
+    let diagnostic = reader.at("target::unknown", tree.span, message);
+    Err(reader.report(diagnostic.suggest(&text, known.iter().copied())))
+}
+
+fn number(
+    reader: &mut Reader,
+    fields: &mut Fields<'_>,
+    name: &'static str,
+    range: RangeInclusive<i64>,
+) -> Read<i64> {
+    let tree = fields.need(reader, name)?;
+    let value = reader.int(tree, &format!("`{name}`"))?;
+    if range.contains(&value) {
+        return Ok(value);
+    }
+    let message = format!(
+        "`{name}` is {value}; this program writes {} to {}",
+        range.start(),
+        range.end()
+    );
+    Err(reader.mistake("target::range", tree.span, message))
+}
+
+fn passes(reader: &mut Reader, fields: &mut Fields<'_>) -> Read<Vec<PassEntry>> {
+    let tree = fields.need(reader, "passes")?;
+    let entry = |(index, tree): (usize, &Tree)| {
+        let entry: PassEntry = reader.plain(tree, &format!("pass {}", index + 1))?;
+        Ok(PassEntry {
+            span: tree.get("pass").map_or(tree.span, |pass| pass.span),
+            ..entry
+        })
+    };
+    match &tree.kind {
+        Kind::List(items) => items.iter().enumerate().map(entry).collect(),
+        _ => Err(reader.expected(tree, "`passes`", "a list")),
+    }
 }
 
 impl PipelineFile {
     /// Reads a pipeline file.
     pub fn read(source: &Source) -> Result<Self, Vec<Diagnostic>> {
-        open(source, &[], |reader, fields| {
-            let name = text(reader, fields, "pipeline");
-            let doc = optional(reader, fields, "doc")?.unwrap_or_default();
-            let components = plain(reader, fields, "components");
+        open(source, FileKind::Pipeline, &[], |reader, fields| {
+            let name = plain_name(reader, fields, "pipeline");
+            let doc = optional(reader, fields, "doc");
+            let components = components(reader, fields);
             let unused = fields
                 .take("unused")
                 .map_or(Ok(BTreeMap::new()), |tree| reader.plain(tree, "`unused`"));
             let stages = fields
                 .need(reader, "stages")
                 .and_then(|tree| stages(reader, tree));
-            let video = text(reader, fields, "video");
+            let video = fields.need(reader, "video");
+            let video_span = video.map_or_else(|_| Span::default(), |tree| tree.span);
+            let video = video.and_then(|tree| reader.text(tree, "`video`"));
             Ok(Self {
                 name: name?,
-                doc,
+                doc: doc?.unwrap_or_default(),
                 components: components?,
                 unused: unused?,
                 stages: stages?,
                 video: video?,
+                video_span,
                 source: source.clone(),
             })
         })
     }
 }
 
-fn stages(reader: &mut Reader, tree: &Tree) -> Read<Vec<(String, Json)>> {
+fn stages(reader: &mut Reader, tree: &Tree) -> Read<Vec<(String, Section)>> {
     let fields = reader.map(tree, "`stages`")?.rest();
-    Ok(fields
-        .into_iter()
-        .map(|(key, tree)| (key.name.clone(), tree.to_json()))
-        .collect())
+    let stage = |(key, tree): &(Key, Tree)| {
+        let section = Section {
+            what: format!("stage `{}`", key.name),
+            tree: tree.clone(),
+            source: reader.source.clone(),
+        };
+        (key.name.clone(), section)
+    };
+    Ok(fields.into_iter().map(stage).collect())
 }
 
 impl PresetFile {
     /// Reads a preset; `overrides` are `--set` paths and values.
     pub fn read(source: &Source, overrides: &[(String, String)]) -> Result<Self, Vec<Diagnostic>> {
-        open(source, overrides, |reader, fields| {
-            let name = text(reader, fields, "preset");
-            let doc = optional(reader, fields, "doc")?.unwrap_or_default();
-            let pipeline = text(reader, fields, "pipeline");
-            let target =
-                optional(reader, fields, "target")?.unwrap_or_else(|| "ort-cpu".to_owned());
-            let checkpoint = optional(reader, fields, "checkpoint")?;
-            let text_encoder = optional(reader, fields, "text_encoder")?;
-            let tokenizer = optional(reader, fields, "tokenizer")?;
-            let defaults = fields.take("defaults");
-            let defaults_span = defaults.map_or_else(Span::default, |tree| tree.span);
-            let defaults =
-                defaults.map_or_else(|| Json::Object(serde_json::Map::new()), Tree::to_json);
+        open(source, FileKind::Preset, overrides, |reader, fields| {
+            let name = plain_name(reader, fields, "preset");
+            let doc = optional(reader, fields, "doc");
+            let pipeline = placed(reader, fields, "pipeline");
+            if let Ok(None) = pipeline {
+                let _ = fields.need(reader, "pipeline");
+            }
+            let target = placed(reader, fields, "target");
+            let checkpoint = optional(reader, fields, "checkpoint");
+            let text_encoder = optional(reader, fields, "text_encoder");
+            let tokenizer = optional(reader, fields, "tokenizer");
+            let empty = Tree {
+                kind: Kind::Map(Vec::new()),
+                span: Span::default(),
+            };
+            let defaults = fields.take("defaults").unwrap_or(&empty);
+            let is_map = reader.map(defaults, "`defaults`").map(|_| ());
+            is_map?;
             Ok(Self {
                 name: name?,
-                doc,
-                pipeline: pipeline?,
-                target,
-                checkpoint,
-                text_encoder,
-                tokenizer,
-                defaults,
-                defaults_span,
+                doc: doc?.unwrap_or_default(),
+                pipeline: pipeline?.ok_or(Reported)?,
+                target: target?,
+                checkpoint: checkpoint?,
+                text_encoder: text_encoder?,
+                tokenizer: tokenizer?,
+                defaults: Section {
+                    what: "`defaults`".to_owned(),
+                    tree: defaults.clone(),
+                    source: source.clone(),
+                },
                 source: source.clone(),
             })
         })
@@ -289,27 +357,30 @@ impl PresetFile {
 impl TargetFile {
     /// Reads a target file.
     pub fn read(source: &Source) -> Result<Self, Vec<Diagnostic>> {
-        open(source, &[], |reader, fields| {
-            let name = text(reader, fields, "target");
-            let doc = optional(reader, fields, "doc")?.unwrap_or_default();
-            let runtime = text(reader, fields, "runtime");
-            let provider = text(reader, fields, "provider");
-            let opset = plain(reader, fields, "opset");
-            let ir_version = plain(reader, fields, "ir_version");
+        open(source, FileKind::Target, &[], |reader, fields| {
+            let name = plain_name(reader, fields, "target");
+            let doc = optional(reader, fields, "doc");
+            let runtime = one_of(reader, fields, "runtime", &["onnxruntime", "tract"]);
+            let provider = one_of(reader, fields, "provider", &["cpu", "cuda", "tensorrt"]);
+            let opset = number(reader, fields, "opset", OPSETS);
+            let ir_version = number(reader, fields, "ir_version", IR_VERSIONS);
             let capabilities = fields.need(reader, "capabilities");
-            let passes = plain(reader, fields, "passes");
+            let passes = passes(reader, fields);
             let capabilities = capabilities?;
             Ok(Self {
                 name: name?,
-                doc,
+                doc: doc?.unwrap_or_default(),
                 runtime: runtime?,
                 provider: provider?,
                 opset: opset?,
                 ir_version: ir_version?,
-                capabilities: capabilities.to_json(),
+                capabilities: Section {
+                    what: "`capabilities`".to_owned(),
+                    tree: capabilities.clone(),
+                    source: source.clone(),
+                },
                 passes: passes?,
                 source: source.clone(),
-                capabilities_span: capabilities.span,
             })
         })
     }

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use ltxc_ir::SizeRange;
+use ltxc_ir::{Size, SizeRange};
 
 use crate::diagnostic::{Diagnostic, Source, Span};
+use crate::kind::{FileKind, parse_as};
 use crate::reader::{Fields, Read, Reader, check_version};
-use crate::tree::{Key, Tree, parse};
+use crate::tree::{Key, Tree};
 
 /// A component's description.
 #[derive(Clone, Debug)]
@@ -59,7 +60,7 @@ pub struct Block {
 impl GraphFile {
     /// Reads a graph file.
     pub fn read(source: &Source) -> Result<Self, Vec<Diagnostic>> {
-        let tree = parse(source).map_err(|e| vec![e])?;
+        let tree = parse_as(source, FileKind::Graph).map_err(|e| vec![e])?;
         let mut reader = Reader::new(source.clone());
         let file = read_file(&mut reader, &tree, source);
         reader.finish(file)
@@ -79,13 +80,30 @@ fn read_file(reader: &mut Reader, tree: &Tree, source: &Source) -> Read<GraphFil
     let params = pairs(reader, &mut fields, "params")?;
     let dims = read_dims(reader, &mut fields)?;
     let inputs = pairs(reader, &mut fields, "inputs")?;
-    let outputs = pairs(reader, &mut fields, "outputs")?;
+    let outputs = some_pairs(reader, &mut fields, "outputs");
     let blocks = read_blocks(reader, &mut fields)?;
     let weights = pairs(reader, &mut fields, "weights")?;
     let body = fields
         .need(reader, "body")
         .and_then(|tree| map_pairs(reader, tree, "`body`"));
     reader.close(fields)?;
+    let (outputs, body) = (outputs?, body?);
+    let named = [
+        (&params, "a parameter"),
+        (&inputs, "an input"),
+        (&outputs, "an output"),
+        (&weights, "a weight"),
+        (&body, "a value"),
+    ];
+    for (pairs, what) in named {
+        check_names(reader, pairs, what)?;
+    }
+    for (key, _) in &params {
+        if dims.iter().any(|(dim, _)| dim.name == key.name) {
+            let message = format!("`{}` is a parameter and a size", key.name);
+            return Err(reader.mistake("graph::duplicate", key.span, message));
+        }
+    }
     Ok(GraphFile {
         source: source.clone(),
         name: name?,
@@ -99,7 +117,7 @@ fn read_file(reader: &mut Reader, tree: &Tree, source: &Source) -> Read<GraphFil
         outputs,
         blocks,
         weights,
-        body: body?,
+        body,
     })
 }
 
@@ -109,7 +127,28 @@ fn optional_text(reader: &mut Reader, fields: &mut Fields<'_>, name: &'static st
     })
 }
 
-fn map_pairs(reader: &mut Reader, tree: &Tree, what: &str) -> Read<Vec<(Key, Tree)>> {
+/// Names of values, sizes and parameters: they stand in expressions, in the text form and in ONNX.
+pub fn check_names(reader: &mut Reader, pairs: &[(Key, Tree)], what: &str) -> Read<()> {
+    let mut result = Ok(());
+    for (key, _) in pairs {
+        if !is_name(&key.name) {
+            let message = format!("{what} cannot be named `{}`", key.name);
+            let diagnostic = reader.at("graph::name", key.span, message);
+            let help = "write letters a to z, digits and `_`, and no digit first";
+            result = Err(reader.report(diagnostic.help(help)));
+        }
+    }
+    result
+}
+
+/// Whether a text can be the name of something.
+pub fn is_name(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+}
+
+/// The fields of a map in order.
+pub fn map_pairs(reader: &mut Reader, tree: &Tree, what: &str) -> Read<Vec<(Key, Tree)>> {
     Ok(reader
         .map(tree, what)?
         .rest()
@@ -128,11 +167,47 @@ fn pairs(
     })
 }
 
+/// Pairs of which there must be at least one.
+fn some_pairs(
+    reader: &mut Reader,
+    fields: &mut Fields<'_>,
+    name: &'static str,
+) -> Read<Vec<(Key, Tree)>> {
+    let tree = fields.need(reader, name)?;
+    let pairs = map_pairs(reader, tree, &format!("`{name}`"))?;
+    if pairs.is_empty() {
+        let message = format!("`{name}` must name at least one value");
+        return Err(reader.mistake("graph::outputs", tree.span, message));
+    }
+    Ok(pairs)
+}
+
 fn read_dims(reader: &mut Reader, fields: &mut Fields<'_>) -> Read<Vec<(Key, SizeRange)>> {
     let mut dims = Vec::new();
-    for (key, tree) in pairs(reader, fields, "dims")? {
-        let range = reader.plain(&tree, &format!("size `{}`", key.name))?;
-        dims.push((key, range));
+    let pairs = pairs(reader, fields, "dims")?;
+    check_names(reader, &pairs, "a size")?;
+    for (key, tree) in &pairs {
+        let range: SizeRange = reader.plain(tree, &format!("size `{}`", key.name))?;
+        if range.min < 1 || range.max < range.min {
+            let message = format!(
+                "size `{}` cannot be {} to {}; `min` is at least 1 and at most `max`",
+                key.name, range.min, range.max
+            );
+            return Err(reader.mistake("graph::dims", key.span, message));
+        }
+        let names = |name: &str| pairs.iter().any(|(key, _)| key.name == name);
+        if let Some(wrong) = range
+            .one_of
+            .iter()
+            .flat_map(Size::symbols)
+            .find(|n| !names(n))
+        {
+            let message = format!("size `{}`: there is no size `{wrong}`", key.name);
+            let diagnostic = reader.at("graph::dims", tree.span, message);
+            return Err(reader
+                .report(diagnostic.suggest(wrong, pairs.iter().map(|(k, _)| k.name.as_str()))));
+        }
+        dims.push((key.clone(), range));
     }
     Ok(dims)
 }
@@ -153,11 +228,16 @@ fn read_block(reader: &mut Reader, key: &Key, tree: &Tree) -> Read<Block> {
     let block = Block {
         span: key.span,
         inputs: pairs(reader, &mut fields, "in")?,
-        outputs: pairs(reader, &mut fields, "out")?,
+        outputs: some_pairs(reader, &mut fields, "out")?,
         params: pairs(reader, &mut fields, "params")?,
         weights: pairs(reader, &mut fields, "weights")?,
         body: pairs(reader, &mut fields, "body")?,
     };
     reader.close(fields)?;
+    check_names(reader, &block.inputs, "an input")?;
+    check_names(reader, &block.outputs, "an output")?;
+    check_names(reader, &block.params, "a parameter")?;
+    check_names(reader, &block.weights, "a weight")?;
+    check_names(reader, &block.body, "a value")?;
     Ok(block)
 }

@@ -7,14 +7,18 @@ mod diagnostic;
 mod expand;
 mod files;
 mod graph_file;
+mod kind;
 pub mod library;
+mod overrides;
 mod reader;
 mod scope;
+mod section;
+mod syntax;
 mod tree;
 
 pub use diagnostic::{Diagnostic, Source, Span};
 pub use expand::expand;
-pub use files::{
-    ComponentEntry, FileKind, PassEntry, PipelineFile, PresetFile, TargetFile, kind_of,
-};
+pub use files::{ComponentEntry, PassEntry, PipelineFile, PresetFile, Role, TargetFile};
 pub use graph_file::GraphFile;
+pub use kind::{FileKind, kind_of, plain_value};
+pub use section::{Placed, Section};

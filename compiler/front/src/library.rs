@@ -35,7 +35,7 @@ pub fn read(shelf: Shelf, reference: &str, base: &Path) -> Result<Source, Diagno
     match file.and_then(|file| file.contents_utf8()) {
         Some(text) => Ok(Source::new(format!("{}/{name}", folder(shelf)), text)),
         None => {
-            let source = Source::new(reference, "");
+            let source = Source::new("", "");
             let diagnostic = Diagnostic::new(
                 "library::unknown",
                 &source,
@@ -59,14 +59,23 @@ pub fn read_path(path: &Path) -> Result<Source, Diagnostic> {
             why,
         )
     };
-    let size = fs::metadata(path).map_err(|e| failed(e.to_string()))?.len();
+    let meta = fs::metadata(path).map_err(|e| failed(e.to_string()))?;
+    if !meta.is_file() {
+        return Err(failed("it is no file".to_owned()));
+    }
+    let size = meta.len();
     if size > crate::tree::MAX_BYTES as u64 {
         return Err(failed(format!(
             "the file has {size} bytes; at most {} are read",
             crate::tree::MAX_BYTES
         )));
     }
-    let text = fs::read_to_string(path).map_err(|e| failed(e.to_string()))?;
+    let bytes = fs::read(path).map_err(|e| failed(e.to_string()))?;
+    let text = String::from_utf8(bytes).map_err(|e| {
+        let valid = &e.as_bytes()[..e.utf8_error().valid_up_to()];
+        let line = 1 + valid.iter().filter(|byte| **byte == b'\n').count();
+        failed(format!("line {line} is not UTF-8 text"))
+    })?;
     Ok(Source::new(name.as_str(), text))
 }
 

@@ -1,5 +1,7 @@
 //! Reading typed things out of a [`Tree`], collecting every mistake.
 
+use serde_path_to_error::{Path, Segment};
+
 use crate::diagnostic::{Diagnostic, Source, Span};
 use crate::tree::{Key, Kind, Tree};
 
@@ -16,7 +18,12 @@ pub struct Reader {
     /// The file being read.
     pub source: Source,
     mistakes: Vec<Diagnostic>,
+    /// Mistakes after the first [`KEPT`].
+    more: usize,
 }
+
+/// Most mistakes that are shown; nobody reads on.
+const KEPT: usize = 20;
 
 impl Reader {
     /// A reader of one file.
@@ -24,6 +31,7 @@ impl Reader {
         Self {
             source,
             mistakes: Vec::new(),
+            more: 0,
         }
     }
 
@@ -34,8 +42,10 @@ impl Reader {
                 && m.code == diagnostic.code
                 && m.source.name == diagnostic.source.name
         };
-        if !self.mistakes.iter().any(known) {
-            self.mistakes.push(diagnostic);
+        match self.mistakes.len() {
+            _ if self.mistakes.iter().any(known) => {}
+            KEPT => self.more += 1,
+            _ => self.mistakes.push(diagnostic),
         }
         Reported
     }
@@ -63,6 +73,16 @@ impl Reader {
             _ => {
                 self.mistakes
                     .sort_by(|a, b| (&a.source.name, a.span).cmp(&(&b.source.name, b.span)));
+                if self.more > 0 {
+                    let message = format!("{} more mistakes are not shown", self.more);
+                    let file = Source::new(self.source.name, "");
+                    self.mistakes.push(Diagnostic::new(
+                        "yaml::more",
+                        &file,
+                        Span::default(),
+                        message,
+                    ));
+                }
                 Err(self.mistakes)
             }
         }
@@ -106,10 +126,14 @@ impl Reader {
         }
     }
 
-    /// Anything serde can read, out of the plain value.
+    /// Anything serde can read, out of the plain value; a mistake is placed at the part of it that is wrong.
     pub fn plain<T: serde::de::DeserializeOwned>(&mut self, tree: &Tree, what: &str) -> Read<T> {
-        serde_json::from_value(tree.to_json())
-            .map_err(|e| self.mistake("yaml::value", tree.span, format!("{what}: {e}")))
+        serde_path_to_error::deserialize(tree.to_json()).map_err(|error| {
+            let said = error.inner().to_string();
+            let (span, what) = locate(tree, error.path(), what, said.starts_with("unknown field"));
+            let words = in_words(&said);
+            self.mistake("yaml::value", span, format!("{what}: {words}"))
+        })
     }
 
     /// Says that something else stands here than must.
@@ -135,6 +159,76 @@ impl Reader {
         }
         result
     }
+}
+
+/// The part of a value that a path of serde leads to, and its name; an unknown key is no part.
+fn locate(tree: &Tree, path: &Path, what: &str, unknown: bool) -> (Span, String) {
+    let (mut at, mut span, mut what) = (tree, tree.span, what.to_owned());
+    let segments: Vec<&Segment> = path.iter().collect();
+    for (index, segment) in segments.iter().enumerate() {
+        let found = match (segment, &at.kind) {
+            (Segment::Map { key } | Segment::Enum { variant: key }, Kind::Map(fields)) => {
+                let field = fields.iter().find(|(k, _)| k.name == *key);
+                field.map(|(k, value)| (key.clone(), k.span, value))
+            }
+            (Segment::Seq { index }, Kind::List(items)) => items
+                .get(*index)
+                .map(|value| (index.to_string(), value.span, value)),
+            _ => None,
+        };
+        let Some((name, place, value)) = found else {
+            break;
+        };
+        (at, span) = (value, place);
+        if unknown && index + 1 == segments.len() {
+            break;
+        }
+        what = match what.strip_suffix('`') {
+            Some(whole) => format!("{whole}.{name}`"),
+            None => format!("`{name}` of {what}"),
+        };
+    }
+    (span, what)
+}
+
+/// What serde says, in the words of the language.
+pub fn in_words(error: &str) -> String {
+    let known = error.starts_with("unknown ");
+    let text = error
+        .replace(
+            ", expected ",
+            if known { "; known are " } else { ", expected " },
+        )
+        .replace("known are one of ", "known are ")
+        .replace(
+            "unit variant, expected newtype variant",
+            "a lone word, expected a map",
+        )
+        .replace("invalid type: ", "this is ")
+        .replace("invalid value: ", "this is ")
+        .replace(", expected ", "; it must be ")
+        .replace("` or `", "`, `");
+    let text = ["usize", "u64", "u32", "u8"]
+        .iter()
+        .fold(text, |text, kind| {
+            text.replace(&format!("must be {kind}"), "must be a whole number from 0")
+        })
+        .replace("must be i64", "must be a whole number")
+        .replace("must be f64", "must be a number")
+        .replace("must be f32", "must be a number")
+        .replace("a sequence", "a list")
+        .replace("this is null", "this is nothing")
+        .replace("this is string", "this is the text")
+        .replace("this is integer", "this is the whole number")
+        .replace("this is floating point", "this is the number")
+        .replace("this is boolean", "this is the truth value");
+    let rename = |text: &str, from: &str, to: &str| {
+        text.strip_prefix(from)
+            .map_or_else(|| text.to_owned(), |rest| format!("{to}{rest}"))
+    };
+    let text = rename(&text, "unknown field ", "there is no key ");
+    let text = rename(&text, "missing field ", "it needs the key ");
+    rename(&text, "unknown variant ", "there is no ")
 }
 
 /// The fields of a map that are still to be taken.

@@ -1,6 +1,7 @@
 //! Compile-time values: parameters, config entries, list items, and expressions over them.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use ltxc_ir::Size;
 use ltxc_ir::expr::{Expr, ExprError};
@@ -14,8 +15,8 @@ use crate::tree::{Kind, Tree};
 pub enum Value {
     /// A number or a symbolic size.
     Size(Size),
-    /// Anything else, as the config has it.
-    Json(Json),
+    /// Anything else, as the config has it; shared, because every copy of a block knows every value.
+    Json(Arc<Json>),
 }
 
 /// The names known at one place of a graph.
@@ -24,16 +25,16 @@ pub struct Scope {
     /// Values by name.
     pub names: BTreeMap<String, Value>,
     /// The section of the checkpoint's config that the graph reads.
-    pub config: Json,
+    pub config: Arc<Json>,
     /// The list item of the innermost `sequence`.
-    pub item: Json,
+    pub item: Arc<Json>,
 }
 
 impl Value {
     fn from_json(json: Json) -> Self {
         match json.as_i64() {
             Some(number) => Self::Size(number.into()),
-            None => Self::Json(json),
+            None => Self::Json(Arc::new(json)),
         }
     }
 
@@ -41,7 +42,15 @@ impl Value {
     pub fn to_json(&self) -> Json {
         match self {
             Self::Size(size) => serde_json::to_value(size).unwrap_or(Json::Null),
-            Self::Json(json) => json.clone(),
+            Self::Json(json) => Json::clone(json),
+        }
+    }
+
+    /// As a list of the config.
+    pub fn as_list(&self) -> Option<&Vec<Json>> {
+        match self {
+            Self::Size(_) => None,
+            Self::Json(json) => json.as_array(),
         }
     }
 
@@ -49,8 +58,9 @@ impl Value {
     pub fn to_text(&self) -> String {
         match self {
             Self::Size(size) => size.to_string(),
-            Self::Json(Json::String(text)) => text.clone(),
-            Self::Json(json) => json.to_string(),
+            Self::Json(json) => json
+                .as_str()
+                .map_or_else(|| json.to_string(), str::to_owned),
         }
     }
 }
@@ -151,14 +161,15 @@ impl Scope {
             .map_or(Ok(Size::from(1)), |t| self.need_size(reader, t));
         let table = fields.need(reader, "table")?;
         reader.close(fields)?;
-        let (Value::Json(Json::Array(items)), mut product) = (items?, start?) else {
+        let (items, mut product) = (items?, start?);
+        let Some(items) = items.as_list() else {
             return Err(reader.mistake("graph::value", tree.span, "`items` must be a list"));
         };
-        for item in &items {
+        for item in items {
             let (name, settings) = split_item(item);
             if let Some(factor) = table.get(&name) {
                 let scope = Scope {
-                    item: settings,
+                    item: Arc::new(settings),
                     ..self.clone()
                 };
                 product = product * scope.need_size(reader, factor)?;

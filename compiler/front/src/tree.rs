@@ -9,6 +9,7 @@ use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::Spanned;
 
 use crate::diagnostic::{Diagnostic, Source, Span};
+use crate::syntax::{portable_numbers, syntax_error};
 
 /// Largest file that is read.
 pub const MAX_BYTES: usize = 4 << 20;
@@ -64,64 +65,17 @@ pub fn parse(source: &Source) -> Result<Tree, Diagnostic> {
             message,
         ));
     }
-    let options = serde_saphyr::options! { strict_booleans: true };
+    let options = serde_saphyr::options! {
+        strict_booleans: true,
+        merge_keys: serde_saphyr::MergeKeyPolicy::Error,
+        reject_unsupported_tags: true,
+    };
     match serde_saphyr::from_str_with_options::<Spanned<Raw>>(&source.text, options) {
-        Ok(raw) => Ok(tree(raw)),
-        Err(error) => Err(syntax_error(source, &error)),
-    }
-}
-
-fn syntax_error(source: &Source, error: &serde_saphyr::Error) -> Diagnostic {
-    let span = error.location().map_or_else(Span::default, |location| {
-        let (line, column) = (location.line() as usize, location.column() as usize);
-        Span {
-            offset: byte_offset(&source.text, line, column),
-            length: 1,
-            line,
-            column,
+        Ok(raw) => {
+            let tree = tree(raw);
+            portable_numbers(source, &tree).map(|()| tree)
         }
-    });
-    let text = error.to_string();
-    let first = text.lines().next().unwrap_or_default();
-    let message = first.splitn(2, ": ").last().unwrap_or(first);
-    let message = first.strip_prefix("error: ").map_or(message, strip_place);
-    Diagnostic::new(
-        "yaml::syntax",
-        source,
-        clamp(span, &source.text),
-        message.to_owned(),
-    )
-}
-
-/// `line 2 column 1: what` without the place, which the diagnostic shows itself.
-fn strip_place(text: &str) -> &str {
-    match text.split_once(": ") {
-        Some((place, what)) if place.starts_with("line ") => what,
-        _ => text,
-    }
-}
-
-fn byte_offset(text: &str, line: usize, column: usize) -> usize {
-    let start: usize = text
-        .split_inclusive('\n')
-        .take(line.saturating_sub(1))
-        .map(str::len)
-        .sum();
-    let rest = &text[start.min(text.len())..];
-    start
-        + rest
-            .chars()
-            .take(column.saturating_sub(1))
-            .map(char::len_utf8)
-            .sum::<usize>()
-}
-
-fn clamp(span: Span, text: &str) -> Span {
-    let offset = span.offset.min(text.len());
-    Span {
-        offset,
-        length: span.length.min(text.len() - offset),
-        ..span
+        Err(error) => Err(syntax_error(source, &error)),
     }
 }
 

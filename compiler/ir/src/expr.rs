@@ -52,7 +52,9 @@ pub enum ExprError {
     #[error("unknown name `{0}`")]
     Unknown(String),
     /// A number or a sum that no tensor's size comes near.
-    #[error("this size grows too large: numbers stay below 2^53, sums below {MAX_TERMS} terms of {MAX_DEGREE} names")]
+    #[error(
+        "this size grows too large: numbers stay below 2^53, sums below {MAX_TERMS} terms of {MAX_DEGREE} names"
+    )]
     Large,
     /// A division with a remainder that depends on run-time sizes.
     #[error("`{0}` cannot be divided by `{1}` for every size: declare the size as a multiple")]
@@ -76,7 +78,11 @@ impl Expr {
                     Sign::Mul => a * b,
                     Sign::Div => divide(&a, &b)?,
                 };
-                if is_large(&size) { Err(ExprError::Large) } else { Ok(size) }
+                if is_large(&size) {
+                    Err(ExprError::Large)
+                } else {
+                    Ok(size)
+                }
             }
         }
     }

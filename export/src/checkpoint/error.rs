@@ -51,7 +51,7 @@ pub enum CheckpointError {
     /// The file holds weights but not the configuration they belong to.
     #[error(
         "{}: the safetensors header holds no `config` metadata. Accepted are the released single files \
-         (0.9 and later carry it), a diffusers folder, or this file together with a configuration (`--config`)",
+         (0.9 and later carry it) and diffusers folders",
         path.display()
     )]
     MissingConfig {

@@ -135,12 +135,22 @@ impl Checkpoint {
         bytes: u64,
         f: impl FnOnce(&[u8]) -> R,
     ) -> Result<R, CheckpointError> {
-        let inside = start.checked_add(bytes).is_some_and(|end| end <= tensor.bytes);
-        let known = self.tensors.get(&tensor.key).filter(|known| *known == tensor && inside);
+        let inside = start
+            .checked_add(bytes)
+            .is_some_and(|end| end <= tensor.bytes);
+        let known = self
+            .tensors
+            .get(&tensor.key)
+            .filter(|known| *known == tensor && inside);
         let Some(source) = known.and_then(|known| self.sources.get(known.file)) else {
             let path = self.paths.first().map_or(Path::new(""), PathBuf::as_path);
             let expected = "a range of a tensor of this checkpoint";
-            return Err(CheckpointError::tensor(path, &tensor.key, expected, "a foreign one"));
+            return Err(CheckpointError::tensor(
+                path,
+                &tensor.key,
+                expected,
+                "a foreign one",
+            ));
         };
         source.with_bytes(tensor.offset + start, bytes, f)
     }

@@ -17,6 +17,9 @@ const MAX_MANIFEST: u64 = 16 << 20;
 /// Why a folder is no bundle.
 #[derive(Debug, Error)]
 pub enum BundleError {
+    /// There is nothing there.
+    #[error("there is no bundle {0}")]
+    Missing(PathBuf),
     /// The manifest is missing: not a bundle, or a compile that never finished.
     #[error(
         "{0} is no bundle: it has no manifest.json (a compile that did not finish leaves none)"
@@ -99,11 +102,14 @@ impl Bundle {
     fn check_names(&self) -> Result<(), BundleError> {
         let manifest = &self.manifest;
         for name in manifest.files.keys() {
-            let plain = Path::new(name)
-                .components()
-                .all(|part| matches!(part, PathPart::Normal(_)));
-            if !plain || name.is_empty() || name.contains('\\') {
-                return Err(self.bad(format!("the file name `{name}` leads out of the bundle")));
+            // No folders either: one could be a link that leads out.
+            let mut parts = Path::new(name).components();
+            let plain = matches!(
+                (parts.next(), parts.next()),
+                (Some(PathPart::Normal(_)), None)
+            );
+            if !plain || name.contains(['/', '\\']) {
+                return Err(self.bad(format!("`{name}` is no plain file name")));
             }
         }
         let models = manifest
@@ -153,6 +159,9 @@ impl Bundle {
 }
 
 fn read_manifest(root: &Path) -> Result<Manifest, BundleError> {
+    if !root.exists() {
+        return Err(BundleError::Missing(root.to_owned()));
+    }
     let path = root.join(MANIFEST);
     let file = File::open(&path).map_err(|_| BundleError::NoManifest(root.to_owned()))?;
     let bad = |why: String| BundleError::Manifest {
@@ -176,7 +185,8 @@ fn read_manifest(root: &Path) -> Result<Manifest, BundleError> {
             )));
         }
     }
-    serde_json::from_value(value).map_err(|e| bad(e.to_string()))
+    serde_json::from_value(value)
+        .map_err(|e| bad(format!("{e}; compile the bundle again with this program")))
 }
 
 /// SHA-256 of a file in hexadecimal, read in pieces.

@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use ltxc_bundle::{Bundle, Manifest, TargetInfo};
 
+use super::RunError;
 use super::component::{Component, Tensors, check_inputs};
 use super::ports::Spec;
-use super::RunError;
 use crate::backend::{self, Backend, BackendOptions, Provider, Runtime};
 
 /// How a bundle is run.

@@ -80,7 +80,8 @@ fn tokens() {
 }
 
 fn case_tokenizer(case: &crate::fixture::Case) -> std::path::PathBuf {
-    case.bundle.join(case.runner.manifest().tokenizer.as_ref().unwrap())
+    case.bundle
+        .join(case.runner.manifest().tokenizer.as_ref().unwrap())
 }
 
 /// The same tokenizer from `spiece.model`, where the folder has one.
@@ -98,7 +99,11 @@ fn ltxc_export_tokenizer(case: &crate::fixture::Case) -> String {
 fn random_numbers() {
     let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures");
     let given = root().join("rng_vectors.safetensors");
-    let path = if given.exists() { given } else { repository.join("rng_vectors.safetensors") };
+    let path = if given.exists() {
+        given
+    } else {
+        repository.join("rng_vectors.safetensors")
+    };
     let vectors = file::read(&path).unwrap();
     let mut compared = 0;
     for (name, tensor) in &vectors {

@@ -8,7 +8,9 @@ use serde_json::Value as Json;
 use crate::args::CheckArgs;
 use crate::compile::Project;
 use crate::failure::{Failure, Outcome};
-use crate::write::expand_all;
+use crate::output::say;
+use crate::pipeline::{check_pipeline, check_target};
+use crate::write::{expand_all, tokenizer};
 
 pub fn command(args: &CheckArgs) -> Outcome {
     let source = library::read_path(&args.file)?;
@@ -25,24 +27,19 @@ pub fn command(args: &CheckArgs) -> Outcome {
                 None => "it reads; give --config FILE.json to expand and type it".to_owned(),
             }
         }
-        FileKind::Pipeline => format!(
-            "{} components",
-            PipelineFile::read(&source)?.components.len()
-        ),
+        FileKind::Pipeline => {
+            let pipeline = PipelineFile::read(&source)?;
+            check_pipeline(&pipeline)?;
+            format!("{} components", pipeline.components.len())
+        }
         FileKind::Target => {
             let target = TargetFile::read(&source)?;
-            let unknown = target
-                .passes
-                .iter()
-                .find_map(|entry| ltxc_passes::find(&entry.pass).err());
-            unknown.map_or(Ok(()), |e| {
-                Err(Failure::Input(anyhow::anyhow!("{}: {e}", source.name)))
-            })?;
+            check_target(&target)?;
             format!("{} passes", target.passes.len())
         }
         FileKind::Preset => preset(args)?,
     };
-    println!("{}: fine ({said})", args.file.display());
+    say!("{}: fine ({said})", args.file.display());
     Ok(())
 }
 
@@ -60,6 +57,7 @@ fn preset(args: &CheckArgs) -> Outcome<String> {
     }
     let graphs = expand_all(&project, &project.checkpoints()?)?;
     graphs.values().try_for_each(verified)?;
+    tokenizer(&project)?;
     Ok(format!(
         "{} components, weights bound, types agree",
         graphs.len()
@@ -84,5 +82,5 @@ fn verified(graph: &ltxc_ir::Graph) -> Outcome {
 pub fn read_json(path: &Path) -> Outcome<Json> {
     let text = library::read_path(path)?.text;
     serde_json::from_str(&text)
-        .map_err(|e| Failure::Input(anyhow::anyhow!("{}: {e}", path.display())))
+        .map_err(|e| Failure::Input(anyhow::anyhow!("{} is not JSON: {e}", path.display())))
 }

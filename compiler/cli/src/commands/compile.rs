@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use crate::args::CompileArgs;
 use crate::compile::Project;
 use crate::failure::Outcome;
+use crate::output::say;
 use crate::progress::WriteBar;
 use crate::write::write_bundle;
 
@@ -17,9 +18,9 @@ pub fn command(args: &CompileArgs) -> Outcome {
     let written = write_bundle(&project, &out, &mut WriteBar::new())?;
     let bundle = ltxc_bundle::Bundle::open(&written)?;
     if args.json {
-        println!("{}", super::inspect::summary(&bundle));
+        say!("{}", super::inspect::summary(&bundle));
     } else {
-        println!("{}", written.display());
+        say!("{}", written.display());
     }
     Ok(())
 }

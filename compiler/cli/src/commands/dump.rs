@@ -13,8 +13,7 @@ use crate::failure::{Failure, Outcome};
 pub fn command(args: &DumpArgs) -> Outcome {
     if let Some(config) = &args.config {
         let file = GraphFile::read(&library::read_path(Path::new(&args.source))?)?;
-        show(args, &expand(&file, &read_json(config)?)?);
-        return Ok(());
+        return show(args, &expand(&file, &read_json(config)?)?);
     }
     let mut options = super::options(&args.source, &args.project)?;
     options.only.extend(args.component.clone());
@@ -23,22 +22,19 @@ pub fn command(args: &DumpArgs) -> Outcome {
     for name in project.graphs.keys() {
         let graph = project.expand(name, &checkpoints[project.role_of(name)])?;
         match args.lowered {
-            true => show(args, &project.lower(graph)?.graph),
-            false => show(args, &graph),
+            true => show(args, &project.lower(graph)?.graph)?,
+            false => show(args, &graph)?,
         }
     }
     Ok(())
 }
 
-fn show(args: &DumpArgs, graph: &Graph) {
-    print!(
-        "{}",
-        if args.expand {
-            print(graph)
-        } else {
-            print_folded(graph)
-        }
-    );
+fn show(args: &DumpArgs, graph: &Graph) -> Outcome {
+    let text = match args.expand {
+        true => print(graph),
+        false => print_folded(graph),
+    };
+    crate::output::print(format_args!("{text}"))
 }
 
 /// A graph file alone has no sizes: say what else is needed.
@@ -46,10 +42,14 @@ fn explain_graph_files(failure: Failure) -> Failure {
     match failure {
         Failure::Diagnostics(list) => Failure::Diagnostics(
             list.into_iter()
-                .map(|d| match d.source.text.contains("\ngraph:") && d.message.contains("`preset`") {
-                    true => d.help("this is a graph file: give the checkpoint's config with --config FILE.json"),
-                    false => d,
-                })
+                .map(
+                    |d| match d.code == "file::other-kind" && d.message.ends_with("graph") {
+                        true => d.help(
+                            "to show it alone, give a checkpoint's config with --config FILE.json",
+                        ),
+                        false => d,
+                    },
+                )
                 .collect(),
         ),
         other => other,

@@ -7,11 +7,22 @@ use ltxc_runtime::tensor::file;
 
 use crate::args::ExecArgs;
 use crate::failure::{Failure, Outcome};
+use crate::output::say;
 use crate::session::runner;
 
 pub fn command(args: &ExecArgs) -> Outcome {
-    let runner = runner(Bundle::open(&args.bundle)?, args.threads)?;
+    let bundle = Bundle::open(&args.bundle)?;
+    let components = &bundle.manifest.components;
+    if !components.contains_key(&args.component) {
+        let known: Vec<&str> = components.keys().map(String::as_str).collect();
+        return Err(Failure::Misuse(format!(
+            "the bundle has no component `{}`; it has {}",
+            args.component,
+            known.join(", ")
+        )));
+    }
     let inputs = file::read(&args.input).map_err(|e| Failure::Input(e.into()))?;
+    let runner = runner(bundle, args.threads, true)?;
     let mut seconds = Vec::new();
     let mut outputs = None;
     for _ in 0..args.repeat.max(1) {
@@ -27,11 +38,13 @@ pub fn command(args: &ExecArgs) -> Outcome {
         file::write(path, outputs).map_err(|e| Failure::Input(e.into()))?;
     }
     match (args.json, &args.output) {
-        (true, _) => println!("{}", serde_json::json!(seconds)),
-        (false, Some(path)) => println!("{}", path.display()),
-        (false, None) => outputs.iter().flatten().for_each(|(name, tensor)| {
-            println!("{name}: {}{:?}", tensor.dtype().name(), tensor.shape())
-        }),
+        (true, _) => say!("{}", serde_json::json!(seconds)),
+        (false, Some(path)) => say!("{}", path.display()),
+        (false, None) => {
+            for (name, tensor) in outputs.iter().flatten() {
+                say!("{name}: {}{:?}", tensor.dtype().name(), tensor.shape());
+            }
+        }
     }
     Ok(())
 }

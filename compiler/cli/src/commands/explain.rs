@@ -1,10 +1,13 @@
 //! `ltxc explain`
 
+use std::collections::BTreeSet;
+
 use ltxc_passes::PassReport;
 
 use crate::args::ExplainArgs;
 use crate::compile::Project;
 use crate::failure::{Failure, Outcome};
+use crate::output::say;
 
 pub fn command(args: &ExplainArgs) -> Outcome {
     let mut options = super::options(&args.preset, &args.project)?;
@@ -22,6 +25,8 @@ pub fn command(args: &ExplainArgs) -> Outcome {
             .passes
             .iter()
             .map(|entry| entry.pass.as_str())
+            .collect::<BTreeSet<_>>()
+            .into_iter()
             .collect();
         return Err(Failure::Misuse(format!(
             "the target `{}` runs no pass `{pass}`; it runs {}",
@@ -30,31 +35,31 @@ pub fn command(args: &ExplainArgs) -> Outcome {
         )));
     }
     let checkpoints = project.checkpoints()?;
-    println!("target {}: {}", project.target.name, project.target.doc);
+    say!("target {}: {}", project.target.name, project.target.doc);
     for name in project.graphs.keys() {
         let compiled =
             project.explain(project.expand(name, &checkpoints[project.role_of(name)])?)?;
-        println!("\n{name}: {} operations", compiled.graph.len());
+        say!("\n{name}: {} operations", compiled.graph.len());
         for (report, entry) in compiled.reports.iter().zip(&project.target.passes) {
-            show(report, &entry.because, args.diff.as_deref());
+            show(report, &entry.because, args.diff.as_deref())?;
         }
     }
     Ok(())
 }
 
-fn show(report: &PassReport, because: &str, diff: Option<&str>) {
+fn show(report: &PassReport, because: &str, diff: Option<&str>) -> Outcome {
     if diff.is_some_and(|pass| pass != report.pass) {
-        return;
+        return Ok(());
     }
-    println!(
+    say!(
         "  {}: changed {}, declined {}",
         report.pass,
         report.matched,
         report.declines()
     );
-    println!("      {because}");
+    say!("      {because}");
     for decline in &report.declined {
-        println!(
+        say!(
             "      declined {} x: {} (first `{}`)",
             decline.nodes.len(),
             decline.reason,
@@ -62,10 +67,9 @@ fn show(report: &PassReport, because: &str, diff: Option<&str>) {
         );
     }
     if diff.is_some() {
-        report
-            .difference
-            .iter()
-            .flatten()
-            .for_each(|line| println!("{line}"));
+        for line in report.difference.iter().flatten() {
+            say!("{line}");
+        }
     }
+    Ok(())
 }

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use crate::args::InspectArgs;
 use crate::failure::Outcome;
+use crate::output::say;
 
 pub fn command(args: &InspectArgs) -> Outcome {
     let bundle = Bundle::open(&args.bundle)?;
@@ -12,11 +13,11 @@ pub fn command(args: &InspectArgs) -> Outcome {
         bundle.verify()?;
     }
     if args.json {
-        println!("{:#}", summary(&bundle));
+        say!("{:#}", summary(&bundle));
         return Ok(());
     }
     let manifest = &bundle.manifest;
-    println!(
+    say!(
         "{}: {} for {} (opset {}), by {}",
         bundle.root().display(),
         manifest.name,
@@ -24,56 +25,54 @@ pub fn command(args: &InspectArgs) -> Outcome {
         manifest.target.opset,
         manifest.producer
     );
-    println!(
+    say!(
         "one latent is {} frames x {} pixels squared, {} channels",
         manifest.model.frames_per_latent,
         manifest.model.pixels_per_latent,
         manifest.model.latent_channels
     );
     for (name, component) in &manifest.components {
-        show(name, component);
+        show(name, component)?;
     }
     let total: u64 = manifest.files.values().map(|file| file.bytes).sum();
-    println!("\n{} files, {}", manifest.files.len(), bytes(total));
-    manifest
-        .notes
-        .iter()
-        .for_each(|note| println!("note: {note}"));
+    say!("\n{} files, {}", manifest.files.len(), bytes(total));
+    for note in &manifest.notes {
+        say!("note: {note}");
+    }
     Ok(())
 }
 
-fn show(name: &str, component: &Component) {
+fn show(name: &str, component: &Component) -> Outcome {
     let dtypes: Vec<String> = component
         .weight_dtypes
         .iter()
         .map(|(dtype, n)| format!("{dtype} {}", bytes(*n)))
         .collect();
-    println!(
+    say!(
         "\n{name}: {} parameters, {} of weights ({})",
         component.parameters,
         bytes(component.weight_bytes),
         dtypes.join(", ")
     );
-    println!(
+    say!(
         "  memory of the weights once loaded as f32: {}",
         bytes(component.parameters * 4)
     );
-    component
-        .inputs
-        .iter()
-        .for_each(|port| println!("  in   {}", describe(port)));
-    component
-        .outputs
-        .iter()
-        .for_each(|port| println!("  out  {}", describe(port)));
+    for port in &component.inputs {
+        say!("  in   {}", describe(port));
+    }
+    for port in &component.outputs {
+        say!("  out  {}", describe(port));
+    }
     for (size, limits) in &component.sizes {
         let choices = if limits.one_of.is_empty() {
             String::new()
         } else {
             format!(", one of {}", limits.one_of.join(", "))
         };
-        println!("  size {size}: {} to {}{choices}", limits.min, limits.max);
+        say!("  size {size}: {} to {}{choices}", limits.min, limits.max);
     }
+    Ok(())
 }
 
 fn describe(port: &Port) -> String {

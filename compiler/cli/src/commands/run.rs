@@ -15,6 +15,7 @@ use crate::args::RunArgs;
 use crate::cache;
 use crate::compile::Project;
 use crate::failure::{Failure, Outcome};
+use crate::output::{note, say};
 use crate::progress::{WriteBar, bar};
 use crate::session::runner;
 use crate::write::write_bundle;
@@ -23,8 +24,9 @@ pub fn command(args: &RunArgs) -> Outcome {
     let start = Instant::now();
     let bundle = open(args)?;
     let job = Job::new(&bundle.manifest, settings(args)).map_err(|e| Failure::Input(e.into()))?;
-    eprintln!("{}", describe(&bundle, &job));
-    let runner = runner(bundle, args.threads)?;
+    check_outputs(args, &job)?;
+    note!("{}", describe(&bundle, &job));
+    let runner = runner(bundle, args.threads, false)?;
     let mut view = View::new();
     let generated = runner
         .generate(&job, &mut job.noise(), &mut |event| view.show(&event))
@@ -36,11 +38,11 @@ pub fn command(args: &RunArgs) -> Outcome {
     }
     write_video(&args.output, &generated)?;
     match args.json {
-        true => println!(
+        true => say!(
             "{}",
             report(args, &job, &generated, start.elapsed().as_secs_f64())
         ),
-        false => println!("{}", args.output.display()),
+        false => say!("{}", args.output.display()),
     }
     Ok(())
 }
@@ -48,16 +50,17 @@ pub fn command(args: &RunArgs) -> Outcome {
 /// A bundle as given, or the cached bundle of a preset.
 fn open(args: &RunArgs) -> Outcome<Bundle> {
     let path = Path::new(&args.source);
-    if path.join(MANIFEST).exists() || path.is_dir() {
+    let is_bundle = path.extension().is_some_and(|e| e == "bundle");
+    if path.join(MANIFEST).exists() || path.is_dir() || is_bundle {
         return Ok(Bundle::open(path)?);
     }
     let project = Project::open(&super::options(&args.source, &args.project)?)?;
     let cached = cache::bundle_path(&project)?;
     if let Ok(bundle) = Bundle::open(&cached) {
-        eprintln!("using the bundle compiled before: {}", cached.display());
+        note!("using the bundle compiled before: {}", cached.display());
         return Ok(bundle);
     }
-    eprintln!(
+    note!(
         "compiling {} for {} into {}",
         project.preset.name,
         project.target.name,
@@ -103,18 +106,54 @@ fn describe(bundle: &Bundle, job: &Job) -> String {
     )
 }
 
+/// Tries the named files before hours of work go into them; nothing is left behind.
+fn check_outputs(args: &RunArgs, job: &Job) -> Outcome {
+    let asked = job.geometry().asked;
+    let spec = VideoSpec {
+        width: asked.width as u32,
+        height: asked.height as u32,
+        fps: job.fps(),
+    };
+    media::create(&args.output, spec).map_err(|e| Failure::Input(e.into()))?;
+    let Some(path) = &args.save_latents else {
+        return Ok(());
+    };
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty());
+    tempfile::tempfile_in(folder.unwrap_or(Path::new("."))).map_err(|e| {
+        Failure::Input(anyhow::anyhow!("{} cannot be written: {e}", path.display()))
+    })?;
+    Ok(())
+}
+
+/// Most frames of a strip.
+const STRIP: usize = 9;
+
 fn write_video(path: &Path, generated: &Generated) -> Outcome {
+    let failed = |e: media::MediaError| Failure::Input(e.into());
+    let pattern = path.to_string_lossy().contains('%');
+    if path.extension().is_some_and(|e| e == "png") && !pattern && generated.frames > 1 {
+        return write_strip(path, generated).map_err(failed);
+    }
     let spec = VideoSpec {
         width: generated.width as u32,
         height: generated.height as u32,
         fps: generated.fps,
     };
-    let failed = |e: media::MediaError| Failure::Input(e.into());
     let mut writer = media::create(path, spec).map_err(failed)?;
     for frame in 0..generated.frames {
         writer.write(&generated.rgb8(frame)).map_err(failed)?;
     }
     writer.finish().map_err(failed)
+}
+
+/// A single PNG of a video shows frames from first to last side by side.
+fn write_strip(path: &Path, generated: &Generated) -> Result<(), media::MediaError> {
+    let shown = generated.frames.min(STRIP);
+    let at = |i: usize| i * (generated.frames - 1) / (shown - 1);
+    let frames: Vec<Vec<u8>> = (0..shown).map(|i| generated.rgb8(at(i))).collect();
+    let frames: Vec<&[u8]> = frames.iter().map(Vec::as_slice).collect();
+    let (rgb, width, height) = media::strip(&frames, generated.width, generated.height, 2);
+    media::write_png(path, &rgb, width as u32, height as u32)
 }
 
 fn report(args: &RunArgs, job: &Job, generated: &Generated, seconds: f64) -> serde_json::Value {

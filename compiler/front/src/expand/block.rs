@@ -6,7 +6,8 @@ use ltxc_ir::NodeId;
 use serde_json::Value as Json;
 
 use super::choice::Target;
-use super::{Expander, Frame, MAX_DEPTH};
+use super::{Expander, Frame, MAX_COPIES, MAX_DEPTH};
+use crate::diagnostic::Span;
 use crate::graph_file::Block;
 use crate::reader::{Fields, Read};
 use crate::scope::{Scope, Value, split_item};
@@ -56,7 +57,7 @@ impl<'f> Expander<'f> {
             return Err(self.reader.mistake(
                 "graph::repeat",
                 tree.span,
-                format!("{times} turns are not possible; 0 to {MAX_TURNS} are"),
+                format!("{times} turns are not possible; `times` must be known when the graph is compiled, 0 to {MAX_TURNS}"),
             ));
         };
         let mut carried = turn.carry;
@@ -72,7 +73,7 @@ impl<'f> Expander<'f> {
                 ..Target::default()
             };
             self.choose(&inner, block, &mut target)?;
-            let label = inner.interpolate(&turn.prefix);
+            let label = self.interpolate(&inner, &turn.prefix, turn.span)?;
             carried = self.instance(
                 &inner,
                 key,
@@ -101,9 +102,17 @@ impl<'f> Expander<'f> {
         self.take_arguments(&mut fields, &mut common)?;
         self.reader.close(fields)?;
         let (at, items) = items?;
-        let Value::Json(Json::Array(mut items)) = items else {
-            return Err(self.reader.expected(at, "`items`", "a list of the config"));
+        let Some(mut items) = items.as_list().cloned() else {
+            let message = format!("`items` must be a list; the config has {}", items.to_text());
+            return Err(self.reader.mistake("graph::sequence", at.span, message));
         };
+        if items.len() as i64 > MAX_TURNS {
+            let message = format!(
+                "{} items are too many; 0 to {MAX_TURNS} are possible",
+                items.len()
+            );
+            return Err(self.reader.mistake("graph::sequence", at.span, message));
+        }
         match order.as_str() {
             "forward" => {}
             "reversed" => items.reverse(),
@@ -116,7 +125,7 @@ impl<'f> Expander<'f> {
             }
         }
         let mut carried = turn.carry;
-        for (index, item) in items.iter().take(MAX_TURNS as usize).enumerate() {
+        for (index, item) in items.iter().enumerate() {
             let (name, settings) = split_item(item);
             let mut inner = frame.clone();
             inner
@@ -126,14 +135,14 @@ impl<'f> Expander<'f> {
             let Some(case) = cases.get(&name) else {
                 return Err(self.no_case(at, cases, &name));
             };
-            inner.scope.item = self.item_settings(case, settings);
+            inner.scope.item = self.item_settings(case, settings).into();
             let mut target = Target {
                 with: common.with.clone(),
                 params: common.params.clone(),
                 ..Target::default()
             };
             self.choose(&inner, case.get("then").unwrap_or(case), &mut target)?;
-            let label = inner.interpolate(&turn.prefix);
+            let label = self.interpolate(&inner, &turn.prefix, turn.span)?;
             carried = self.instance(
                 &inner,
                 key,
@@ -181,24 +190,20 @@ impl<'f> Expander<'f> {
     }
 
     fn prefix(&mut self, fields: &mut Fields<'f>, frame: &Frame) -> Read<String> {
-        let text = fields
-            .take("prefix")
-            .map(|t| self.reader.text(t, "`prefix`"))
-            .transpose()?;
-        Ok(format!(
-            "{}{}",
-            frame.prefix,
-            frame.interpolate(&text.unwrap_or_default())
-        ))
+        let Some(tree) = fields.take("prefix") else {
+            return Ok(frame.prefix.clone());
+        };
+        let text = self.reader.text(tree, "`prefix`")?;
+        let text = self.interpolate(frame, &text, tree.span)?;
+        Ok(format!("{}{text}", frame.prefix))
     }
 
     fn turn(&mut self, frame: &Frame, fields: &mut Fields<'f>) -> Read<Turn> {
         let index = fields
             .take("index")
             .map_or(Ok("i".to_owned()), |t| self.reader.text(t, "`index`"))?;
-        let prefix = fields
-            .need(&mut self.reader, "prefix")
-            .and_then(|t| self.reader.text(t, "`prefix`"))?;
+        let text = fields.need(&mut self.reader, "prefix")?;
+        let prefix = self.reader.text(text, "`prefix`")?;
         let mut carry = Values::new();
         let tree = fields.need(&mut self.reader, "carry")?;
         for (port, tree) in self.reader.map(tree, "`carry`")?.rest() {
@@ -208,6 +213,7 @@ impl<'f> Expander<'f> {
         Ok(Turn {
             index,
             prefix,
+            span: text.span,
             carry,
         })
     }
@@ -240,11 +246,17 @@ impl<'f> Expander<'f> {
                 format!("blocks call each other more than {MAX_DEPTH} deep"),
             ));
         }
+        self.copies += 1;
+        if self.copies > MAX_COPIES {
+            let message = format!("blocks are copied more than {MAX_COPIES} times");
+            return Err(self.reader.mistake("graph::size", key.span, message));
+        }
         let mut inner = Frame {
             path: frame.full(label),
             prefix: prefix.to_owned(),
             scope: self.block_scope(frame, block, target, key)?,
             locals: Values::new(),
+            lines: BTreeMap::new(),
         };
         self.bind_inputs(frame, &mut inner, block, target, given, key)?;
         self.declared_weights(&mut inner, &block.weights)?;
@@ -352,12 +364,15 @@ impl<'f> Expander<'f> {
                 return Err(self.reader.mistake(
                     "graph::port",
                     key.span,
-                    format!("block `{}` needs the input `{}`", target.block, name.name),
+                    format!(
+                        "block `{}` needs the input `{}`: give it under `with` or `carry`",
+                        target.block, name.name
+                    ),
                 ));
             };
             let id = value.ok_or(crate::reader::Reported)?;
             let fact = self.graph.node(id).fact.clone();
-            self.bind(inner, &name.name, pattern, &fact)?;
+            self.bind(inner, &name.name, pattern, &fact, key.span)?;
             inner.locals.insert(name.name.clone(), Some(id));
         }
         Ok(())
@@ -367,6 +382,7 @@ impl<'f> Expander<'f> {
 struct Turn {
     index: String,
     prefix: String,
+    span: Span,
     carry: Values,
 }
 

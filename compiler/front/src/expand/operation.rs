@@ -1,12 +1,32 @@
 //! Plain operations: ports, attributes, and the weights that `linear`, `conv3d` and the norms imply.
 
-use ltxc_ir::op::{Arity, OpReference, REFERENCE};
+use ltxc_ir::op::{Arity, OpReference, Port, REFERENCE};
 use ltxc_ir::{NodeId, Op, Size};
 use serde_json::{Map, Value as Json};
 
 use super::{Expander, Frame};
-use crate::reader::{Fields, Read};
+use crate::reader::{Fields, Read, Reported, in_words};
 use crate::tree::{Key, Kind, Tree};
+
+/// An operation with its ports, as it is written.
+fn usage(reference: &OpReference) -> String {
+    let port = |port: &Port| match (port.name, port.arity) {
+        ("w", _) => "w: NAME".to_owned(),
+        (name, Arity::Many) => format!("{name}: [VALUE, ..]"),
+        (name, Arity::One | Arity::Optional) => format!("{name}: VALUE"),
+    };
+    let ports = reference
+        .ports
+        .iter()
+        .filter(|port| port.name != "b" || reference.ports[1].name == "b");
+    let fields = ports.map(port);
+    let attributes = reference
+        .attributes
+        .iter()
+        .map(|name| format!("{name}: .."));
+    let all: Vec<String> = fields.chain(attributes).collect();
+    format!("write {}: {{{}}}", reference.name, all.join(", "))
+}
 
 /// Words of the language that are no operations.
 const FORMS: [&str; 5] = ["call", "repeat", "sequence", "unbind", "draw"];
@@ -48,15 +68,39 @@ impl<'f> Expander<'f> {
             }
         }
         self.reader.close(fields)?;
-        let parsed = Op::from_parts(reference.name, Json::Object(attributes));
-        let parsed = parsed.map_err(|why| {
-            self.reader.mistake(
-                "graph::attribute",
-                body.span,
-                format!("`{}`: {why}", op.name),
-            )
-        })?;
+        let parsed = Op::from_parts(reference.name, Json::Object(attributes.clone()));
+        let parsed =
+            parsed.map_err(|why| self.wrong_attribute(reference, body, &attributes, &why))?;
         self.add(frame, &key.name, parsed, &ports, key.span)
+    }
+
+    /// Places a mistake at the attribute without which nothing but its own lack is wrong.
+    fn wrong_attribute(
+        &mut self,
+        reference: &OpReference,
+        body: &Tree,
+        attributes: &Map<String, Json>,
+        why: &str,
+    ) -> Reported {
+        let is_wrong = |name: &&String| {
+            let mut others = attributes.clone();
+            others.remove(*name);
+            let rest = Op::from_parts(reference.name, Json::Object(others));
+            rest.map_or_else(|why| why.starts_with("missing field"), |_| true)
+        };
+        let wrong = attributes.keys().find(is_wrong);
+        let (span, what) = match wrong.filter(|_| !why.starts_with("missing field")) {
+            Some(name) => (
+                body.get(name).map_or(body.span, |tree| tree.span),
+                format!("`{name}` of `{}`", reference.name),
+            ),
+            None => (body.span, format!("`{}`", reference.name)),
+        };
+        self.reader.mistake(
+            "graph::attribute",
+            span,
+            format!("{what}: {}", in_words(why)),
+        )
     }
 
     fn ports(
@@ -92,11 +136,9 @@ impl<'f> Expander<'f> {
                 (Arity::Optional, None) => ports.push(None),
                 (_, None) if port.name == "w" => ports.push(None),
                 (_, None) => {
-                    return Err(self.reader.mistake(
-                        "graph::port",
-                        fields.span,
-                        format!("`{}` needs the port `{}`", reference.name, port.name),
-                    ));
+                    let message = format!("`{}` needs the port `{}`", reference.name, port.name);
+                    let diagnostic = self.reader.at("graph::port", fields.span, message);
+                    return Err(self.reader.report(diagnostic.help(usage(reference))));
                 }
             }
         }

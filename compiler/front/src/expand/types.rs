@@ -3,6 +3,8 @@
 use ltxc_ir::{Dtype, Fact};
 
 use super::{Expander, Frame};
+use crate::diagnostic::Span;
+use crate::graph_file::is_name;
 use crate::reader::Read;
 use crate::scope::{Scope, Value};
 use crate::tree::Tree;
@@ -57,6 +59,7 @@ impl Expander<'_> {
         name: &str,
         pattern: &Tree,
         fact: &Fact,
+        caller: Span,
     ) -> Read<()> {
         let (dtype, sizes) = self.split(pattern)?;
         let mut fits = dtype == fact.dtype && sizes.len() == fact.rank();
@@ -81,7 +84,7 @@ impl Expander<'_> {
         if fits {
             Ok(())
         } else {
-            Err(self.mismatch(frame, name, pattern, fact, &sizes))
+            Err(self.mismatch(frame, name, pattern, fact, &sizes, caller))
         }
     }
 
@@ -92,6 +95,7 @@ impl Expander<'_> {
         pattern: &Tree,
         fact: &Fact,
         sizes: &[String],
+        caller: Span,
     ) -> crate::reader::Reported {
         let known: Vec<String> = sizes
             .iter()
@@ -100,6 +104,8 @@ impl Expander<'_> {
                     .scope
                     .evaluate_size(s)
                     .ok()
+                    .map(|v| v.to_string())
+                    .filter(|v| v != s)
                     .map(|v| format!("{s} = {v}"))
             })
             .collect();
@@ -110,12 +116,11 @@ impl Expander<'_> {
         let diagnostic = self
             .reader
             .at("graph::block-type", pattern.span, message)
-            .help(format!("here {}", known.join(", ")));
+            .help(format!(
+                "it is called in line {}; there {}",
+                caller.line,
+                known.join(", ")
+            ));
         self.reader.report(diagnostic)
     }
-}
-
-fn is_name(text: &str) -> bool {
-    text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
-        && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }

@@ -17,7 +17,7 @@ impl Expander<'_> {
         shape: Vec<Size>,
         span: Span,
     ) -> Read<NodeId> {
-        let name = frame.interpolate(name);
+        let name = self.interpolate(frame, name, span)?;
         let key = name
             .strip_prefix('/')
             .map_or_else(|| format!("{}{name}", frame.prefix), str::to_owned);

@@ -28,13 +28,24 @@ impl Infer for Weight {
     }
 }
 
+/// Most elements of a constant; everything larger is a weight.
+const MAX_CONSTANT: usize = 1 << 24;
+
 impl Infer for Constant {
     fn infer(&self, _: &Inputs<'_>) -> Result<Fact, InferError> {
         let fact = Fact::new(self.dtype, self.shape.iter().cloned());
         let Some(shape) = fact.const_shape() else {
             return fail(format!("a constant cannot be {fact}"));
         };
-        let elements: usize = shape.iter().product();
+        let elements = shape
+            .iter()
+            .try_fold(1usize, |product, size| product.checked_mul(*size))
+            .filter(|elements| *elements <= MAX_CONSTANT);
+        let Some(elements) = elements else {
+            return fail(format!(
+                "a constant of {fact} is too large: at most {MAX_CONSTANT} elements are written"
+            ));
+        };
         match self.data.len() == elements || self.data.len() == 1 {
             true => Ok(fact),
             false => fail(format!(

@@ -1,0 +1,135 @@
+//! Pipelines and targets, checked against the stages, graphs and passes there are.
+
+use std::collections::BTreeMap;
+
+use ltxc_bundle::{Plan, Stage, StageOp};
+use ltxc_front::library::Shelf;
+use ltxc_front::{Diagnostic, GraphFile, PipelineFile, Placed, TargetFile};
+use ltxc_passes::{AttentionForm, Capabilities};
+
+use crate::compile::{base_of, find};
+use crate::failure::{Failure, Outcome};
+
+/// The first opset with RMSNormalization and Attention.
+const OPSET_OF_ATTENTION: i64 = 23;
+
+/// What stages make.
+const TEXT: &str = "hidden states of the text";
+const LATENTS: &str = "latents";
+const PIXELS: &str = "pixels";
+
+/// Reads everything that a pipeline names.
+pub fn check_pipeline(pipeline: &PipelineFile) -> Outcome {
+    read_graphs(pipeline, &[])?;
+    read_plan(pipeline, &[])?;
+    Ok(())
+}
+
+/// Checks what a target says against the passes and operators there are.
+pub fn check_target(target: &TargetFile) -> Outcome {
+    for entry in &target.passes {
+        ltxc_passes::find(&entry.pass).map_err(|e| {
+            Diagnostic::new("target::pass", &target.source, entry.span, e.to_string())
+        })?;
+    }
+    let can: Capabilities = target.capabilities.read()?;
+    let newest = can.rms_normalization || can.attention == AttentionForm::OnnxAttention;
+    if newest && target.opset < OPSET_OF_ATTENTION {
+        let message = format!(
+            "RMSNormalization and Attention exist from opset {OPSET_OF_ATTENTION}; this target says {}",
+            target.opset
+        );
+        return Err(target
+            .capabilities
+            .mistake("target::capabilities", message)
+            .into());
+    }
+    Ok(())
+}
+
+/// The graph files of the components that are wanted.
+pub fn read_graphs(
+    pipeline: &PipelineFile,
+    only: &[String],
+) -> Outcome<BTreeMap<String, GraphFile>> {
+    if let Some(wrong) = only
+        .iter()
+        .find(|name| !pipeline.components.contains_key(*name))
+    {
+        let known: Vec<&str> = pipeline.components.keys().map(String::as_str).collect();
+        return Err(Failure::Misuse(format!(
+            "the pipeline has no component `{wrong}`; it has {}",
+            known.join(", ")
+        )));
+    }
+    let base = base_of(&pipeline.source);
+    let wanted = pipeline
+        .components
+        .iter()
+        .filter(|(name, _)| only.is_empty() || only.contains(name));
+    wanted
+        .map(|(name, entry)| {
+            let graph = Placed {
+                text: entry.graph.clone(),
+                span: entry.span,
+            };
+            let file = find(&pipeline.source, Shelf::Graphs, &graph, &base)?;
+            Ok((name.clone(), GraphFile::read(&file)?))
+        })
+        .collect()
+}
+
+/// The stages whose components are compiled.
+pub fn read_plan(pipeline: &PipelineFile, only: &[String]) -> Outcome<Plan> {
+    let (mut stages, mut known) = (Vec::new(), Vec::<(&str, &str)>::new());
+    for (name, section) in &pipeline.stages {
+        let op: StageOp = section.read()?;
+        let (makes, component, reads) = parts_of(&op);
+        let wrong = |message| Failure::from(section.mistake("pipeline::stage", message));
+        if !pipeline.components.contains_key(component) {
+            let components: Vec<&str> = pipeline.components.keys().map(String::as_str).collect();
+            return Err(wrong(format!(
+                "the pipeline has no component `{component}`; it has {}",
+                components.join(", ")
+            )));
+        }
+        if let Some((stage, needs)) = reads
+            && !known.contains(&(stage, needs))
+        {
+            return Err(wrong(format!(
+                "no stage before this one makes {needs} under the name `{stage}`"
+            )));
+        }
+        known.push((name, makes));
+        if only.is_empty() || only.iter().any(|name| name == component) {
+            stages.push(Stage {
+                name: name.clone(),
+                op,
+            });
+        }
+    }
+    if !known.contains(&(pipeline.video.as_str(), PIXELS)) {
+        let message = format!("no stage `{}` makes {PIXELS}", pipeline.video);
+        return Err(Diagnostic::new(
+            "pipeline::video",
+            &pipeline.source,
+            pipeline.video_span,
+            message,
+        )
+        .into());
+    }
+    Ok(Plan {
+        name: pipeline.name.clone(),
+        stages,
+        video: pipeline.video.clone(),
+    })
+}
+
+/// What a stage makes, its component, and the stage it reads with what that must make.
+fn parts_of(op: &StageOp) -> (&'static str, &str, Option<(&str, &'static str)>) {
+    match op {
+        StageOp::EncodeText(stage) => (TEXT, &stage.component, None),
+        StageOp::Denoise(stage) => (LATENTS, &stage.component, Some((&stage.text, TEXT))),
+        StageOp::DecodeVideo(stage) => (PIXELS, &stage.component, Some((&stage.latents, LATENTS))),
+    }
+}

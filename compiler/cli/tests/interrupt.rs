@@ -1,0 +1,166 @@
+//! What a killed, failed or starved command leaves behind: the old file or the new one, never half of one.
+#![cfg(unix)]
+#![allow(clippy::panic, clippy::unwrap_used)]
+
+mod common;
+
+use std::fs;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use common::safetensors::project_of_matrices;
+use common::{command, limited, ltxc, run, shapes};
+use tempfile::TempDir;
+
+const LIMIT: Duration = Duration::from_secs(120);
+
+/// Starts a compile of a checkpoint large enough to be interrupted, and kills it after a while.
+fn killed(preset: &str, out: &Path, after: Duration) -> bool {
+    let mut child = command(&["compile", preset, "-o", out.to_str().unwrap()])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    std::thread::sleep(after);
+    let early = child.try_wait().unwrap().is_none();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    early
+}
+
+/// Points in time that are spread over the whole compile and a little beyond.
+fn moments(preset: &str, out: &Path) -> Vec<Duration> {
+    let start = Instant::now();
+    ltxc(&["compile", preset, "-o", out.to_str().unwrap()]).fine();
+    let whole = start.elapsed();
+    (0..24).map(|i| whole * i / 22).collect()
+}
+
+fn verified(bundle: &Path) {
+    ltxc(&["inspect", bundle.to_str().unwrap(), "--verify"]).fine();
+}
+
+#[test]
+fn a_killed_compile_leaves_no_bundle_or_a_whole_one() {
+    let tmp = TempDir::new().unwrap();
+    let preset = project_of_matrices(tmp.path(), 8);
+    let mut interrupted = 0;
+    for after in moments(&preset, &tmp.path().join("first.bundle")) {
+        let out = tmp.path().join(format!("{}.bundle", after.as_nanos()));
+        interrupted += usize::from(killed(&preset, &out, after));
+        if out.exists() {
+            verified(&out);
+        }
+    }
+    assert!(
+        interrupted > 5,
+        "it was killed in time only {interrupted} times"
+    );
+}
+
+#[test]
+fn a_killed_compile_leaves_an_older_bundle_whole() {
+    let tmp = TempDir::new().unwrap();
+    let preset = project_of_matrices(tmp.path(), 8);
+    let out = tmp.path().join("old.bundle");
+    for after in moments(&preset, &out) {
+        killed(&preset, &out, after);
+        verified(&out);
+    }
+}
+
+#[test]
+fn a_new_bundle_replaces_an_older_one_and_leaves_nothing_beside_it() {
+    let tmp = TempDir::new().unwrap();
+    let out = tmp.path().join("a.bundle");
+    let only = |component: &str| {
+        let out = out.to_str().unwrap();
+        ltxc(&[
+            "compile",
+            "presets/shapes.yaml",
+            "--only",
+            component,
+            "-o",
+            out,
+        ])
+        .fine();
+    };
+    only("latent_statistics");
+    only("text_encoder");
+    verified(&out);
+    assert!(out.join("text_encoder.onnx").exists());
+    assert!(!out.join("latent_statistics.onnx").exists());
+    assert_eq!(fs::read_dir(tmp.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn a_folder_with_files_of_the_users_is_never_replaced() {
+    let tmp = TempDir::new().unwrap();
+    let out = tmp.path().join("a.bundle");
+    let compile = || {
+        let out = out.to_str().unwrap();
+        ltxc(&[
+            "compile",
+            "presets/shapes.yaml",
+            "--only",
+            "latent_statistics",
+            "-o",
+            out,
+        ])
+    };
+    compile().fine();
+    fs::write(out.join("notes.txt"), "mine").unwrap();
+    let ran = compile();
+    assert_eq!(ran.code, Some(1));
+    assert!(ran.stderr.contains("notes.txt"), "{}", ran.stderr);
+    assert_eq!(fs::read_to_string(out.join("notes.txt")).unwrap(), "mine");
+
+    let web = tmp.path().join("web");
+    fs::create_dir(&web).unwrap();
+    fs::write(web.join("manifest.json"), r#"{"name": "an app"}"#).unwrap();
+    let arguments = [
+        "compile",
+        "presets/shapes.yaml",
+        "-o",
+        web.to_str().unwrap(),
+    ];
+    assert_eq!(ltxc(&arguments).code, Some(1));
+    assert!(web.join("manifest.json").exists());
+}
+
+/// A full disk, played by a limit on the size of files.
+#[test]
+fn a_compile_without_room_leaves_nothing() {
+    let tmp = TempDir::new().unwrap();
+    let out = tmp.path().join("a.bundle");
+    let arguments = [
+        "compile",
+        "presets/shapes.yaml",
+        "-o",
+        out.to_str().unwrap(),
+    ];
+    let ran = run(limited("trap '' XFSZ; ulimit -f 2000", &arguments), LIMIT);
+    assert_eq!(ran.code, Some(1), "{}", ran.stderr);
+    assert!(ran.stderr.contains("File too large"), "{}", ran.stderr);
+    assert_eq!(fs::read_dir(tmp.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_run_without_room_leaves_the_older_video() {
+    let bundle = shapes().to_str().unwrap();
+    for name in ["out.mp4", "out.gif", "frames/%03d.png", "out.png"] {
+        let tmp = TempDir::new().unwrap();
+        let out = tmp.path().join(name);
+        let first = tmp.path().join(name.replace("%03d", "000"));
+        fs::create_dir_all(out.parent().unwrap()).unwrap();
+        fs::write(&first, "older").unwrap();
+        let out = out.to_str().unwrap();
+        let arguments = ["run", bundle, "--prompt", "a", "--steps", "1", "-o", out];
+        let ran = run(limited("trap '' XFSZ; ulimit -f 1", &arguments), LIMIT);
+        assert_eq!(ran.code, Some(1), "{name}: {}", ran.stderr);
+        assert_eq!(fs::read_to_string(&first).unwrap(), "older", "{name}");
+        let left = fs::read_dir(first.parent().unwrap()).unwrap().count();
+        assert_eq!(left, 1, "{name}: something is left behind");
+    }
+}

@@ -1,0 +1,1 @@
+check $TMP/large.yaml

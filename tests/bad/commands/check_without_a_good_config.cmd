@@ -1,0 +1,1 @@
+check graphs/ltxv/transformer.yaml --config $TMP/file

@@ -1,0 +1,1 @@
+compil presets/shapes.yaml

@@ -1,0 +1,1 @@
+dump graphs/ltxv/transformer.yaml

@@ -1,0 +1,1 @@
+dump presets/shapes.yaml --component vae

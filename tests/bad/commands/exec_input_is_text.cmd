@@ -1,0 +1,1 @@
+exec $BUNDLE transformer --input presets/shapes.yaml

@@ -1,0 +1,1 @@
+exec $BUNDLE vae --input $TMP/file

@@ -1,0 +1,1 @@
+explain presets/shapes.yaml --diff fold-constant

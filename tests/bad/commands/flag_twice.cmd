@@ -1,0 +1,1 @@
+run $BUNDLE --prompt a --steps 1 --steps 2

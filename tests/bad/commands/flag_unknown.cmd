@@ -1,0 +1,1 @@
+run $BUNDLE --promt a

@@ -1,0 +1,1 @@
+fmt $TMP/nothing.yaml

@@ -1,0 +1,1 @@
+compile presets/shapes.yaml -o /proc/never/a

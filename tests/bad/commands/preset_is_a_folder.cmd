@@ -1,0 +1,1 @@
+compile $TMP/folder -o $TMP/a

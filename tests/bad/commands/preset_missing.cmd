@@ -1,0 +1,1 @@
+compile nowhere.yaml -o $TMP/a

@@ -1,0 +1,1 @@
+compile shape -o $TMP/a

@@ -1,0 +1,1 @@
+compile ltxv -o $TMP/a

@@ -1,0 +1,1 @@
+run $TMP/folder --prompt a

@@ -1,0 +1,1 @@
+run $TMP/nothing.bundle --prompt a

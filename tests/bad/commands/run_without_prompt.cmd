@@ -1,0 +1,1 @@
+run $BUNDLE -o $TMP/a.mp4

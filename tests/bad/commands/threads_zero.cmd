@@ -1,0 +1,1 @@
+run $BUNDLE --prompt a -o $TMP/a.mp4 --threads 0
