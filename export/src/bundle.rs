@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 use thiserror::Error;
 
+use crate::abandoned;
 use crate::checkpoint::Checkpoint;
 use crate::onnx::{Dialect, Model, OnnxError, emit};
 use crate::stream::{Hashing, StreamError, write_weight};
@@ -93,6 +94,7 @@ impl BundleWriter {
         let name = target
             .file_name()
             .map_or_else(|| "bundle".into(), |n| n.to_string_lossy().into_owned());
+        abandoned::remove(parent, &name);
         let folder = tempfile::Builder::new()
             .prefix(&format!(".{name}."))
             .suffix(".partial")

@@ -3,6 +3,7 @@
 //! Checkpoints of every layout are read in one dialect, weights are tied to graphs and streamed, graphs are written
 //! as ONNX with external data. Nothing is rewritten here: a graph that still needs lowering is an error.
 
+mod abandoned;
 mod bind;
 mod bundle;
 pub mod checkpoint;

@@ -5,6 +5,7 @@
 
 mod block;
 mod choice;
+mod instance;
 mod operation;
 mod types;
 mod weight;

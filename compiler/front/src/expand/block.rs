@@ -6,18 +6,17 @@ use ltxc_ir::NodeId;
 use serde_json::Value as Json;
 
 use super::choice::Target;
-use super::{Expander, Frame, MAX_COPIES, MAX_DEPTH};
+use super::{Expander, Frame};
 use crate::diagnostic::Span;
-use crate::graph_file::Block;
 use crate::reader::{Fields, Read};
-use crate::scope::{Scope, Value, split_item};
+use crate::scope::{Value, split_item};
 use crate::tree::{Key, Kind, Tree};
 
 /// Most turns of a `repeat` or items of a `sequence`.
 const MAX_TURNS: i64 = 1024;
 
 /// Values by port name.
-type Values = BTreeMap<String, Option<NodeId>>;
+pub(super) type Values = BTreeMap<String, Option<NodeId>>;
 
 impl<'f> Expander<'f> {
     /// `{block: .., with: {port: value}, params: {..}, prefix: ".."}`.
@@ -60,28 +59,9 @@ impl<'f> Expander<'f> {
                 format!("{times} turns are not possible; `times` must be known when the graph is compiled, 0 to {MAX_TURNS}"),
             ));
         };
-        let mut carried = turn.carry;
+        let mut carried = turn.carry.clone();
         for index in 0..times {
-            let mut inner = frame.clone();
-            inner
-                .scope
-                .names
-                .insert(turn.index.clone(), Value::Size(index.into()));
-            let mut target = Target {
-                with: target.with.clone(),
-                params: target.params.clone(),
-                ..Target::default()
-            };
-            self.choose(&inner, block, &mut target)?;
-            let label = self.interpolate(&inner, &turn.prefix, turn.span)?;
-            carried = self.instance(
-                &inner,
-                key,
-                &label,
-                &format!("{}{label}", frame.prefix),
-                &target,
-                carried,
-            )?;
+            carried = self.one_turn(frame.clone(), key, &turn, &target, block, index, carried)?;
         }
         bind_results(frame, key, carried);
         Ok(())
@@ -102,58 +82,79 @@ impl<'f> Expander<'f> {
         self.take_arguments(&mut fields, &mut common)?;
         self.reader.close(fields)?;
         let (at, items) = items?;
-        let Some(mut items) = items.as_list().cloned() else {
-            let message = format!("`items` must be a list; the config has {}", items.to_text());
-            return Err(self.reader.mistake("graph::sequence", at.span, message));
-        };
-        if items.len() as i64 > MAX_TURNS {
-            let message = format!(
-                "{} items are too many; 0 to {MAX_TURNS} are possible",
-                items.len()
-            );
-            return Err(self.reader.mistake("graph::sequence", at.span, message));
-        }
-        match order.as_str() {
-            "forward" => {}
-            "reversed" => items.reverse(),
-            _ => {
-                return Err(self.reader.mistake(
-                    "graph::sequence",
-                    body.span,
-                    format!("`order: {order}` must be forward or reversed"),
-                ));
-            }
-        }
-        let mut carried = turn.carry;
+        let items = self.ordered_items(at, &items, &order, body.span)?;
+        let mut carried = turn.carry.clone();
         for (index, item) in items.iter().enumerate() {
             let (name, settings) = split_item(item);
-            let mut inner = frame.clone();
-            inner
-                .scope
-                .names
-                .insert(turn.index.clone(), Value::Size((index as i64).into()));
             let Some(case) = cases.get(&name) else {
                 return Err(self.no_case(at, cases, &name));
             };
+            let mut inner = frame.clone();
             inner.scope.item = self.item_settings(case, settings).into();
-            let mut target = Target {
-                with: common.with.clone(),
-                params: common.params.clone(),
-                ..Target::default()
-            };
-            self.choose(&inner, case.get("then").unwrap_or(case), &mut target)?;
-            let label = self.interpolate(&inner, &turn.prefix, turn.span)?;
-            carried = self.instance(
-                &inner,
-                key,
-                &label,
-                &format!("{}{label}", frame.prefix),
-                &target,
-                carried,
-            )?;
+            let block = case.get("then").unwrap_or(case);
+            let index = index as i64;
+            carried = self.one_turn(inner, key, &turn, &common, block, index, carried)?;
         }
         bind_results(frame, key, carried);
         Ok(())
+    }
+
+    /// The items of a `sequence` in the order they are taken.
+    fn ordered_items(
+        &mut self,
+        at: &Tree,
+        items: &Value,
+        order: &str,
+        span: Span,
+    ) -> Read<Vec<Json>> {
+        let why = match (items.as_list(), order) {
+            (Some(list), "forward" | "reversed") if list.len() as i64 <= MAX_TURNS => {
+                let mut list = list.clone();
+                if order == "reversed" {
+                    list.reverse();
+                }
+                return Ok(list);
+            }
+            (None, _) => format!("`items` must be a list; the config has {}", items.to_text()),
+            (Some(list), "forward" | "reversed") => {
+                let count = list.len();
+                format!("{count} items are too many; 0 to {MAX_TURNS} are possible")
+            }
+            (Some(_), _) => {
+                let why = format!("`order: {order}` must be forward or reversed");
+                return Err(self.reader.mistake("graph::sequence", span, why));
+            }
+        };
+        Err(self.reader.mistake("graph::sequence", at.span, why))
+    }
+
+    /// One turn of a `repeat` or `sequence`: what it carries on is what it returns.
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "a turn is where everything meets"
+    )]
+    fn one_turn(
+        &mut self,
+        mut frame: Frame,
+        key: &'f Key,
+        turn: &Turn,
+        common: &Target<'f>,
+        block: &'f Tree,
+        index: i64,
+        carried: Values,
+    ) -> Read<Values> {
+        let outer = frame.prefix.clone();
+        let index = Value::Size(index.into());
+        frame.scope.names.insert(turn.index.clone(), index);
+        let mut target = Target {
+            with: common.with.clone(),
+            params: common.params.clone(),
+            ..Target::default()
+        };
+        self.choose(&frame, block, &mut target)?;
+        let label = self.interpolate(&frame, &turn.prefix, turn.span)?;
+        let prefix = format!("{outer}{label}");
+        self.instance(&frame, key, &label, &prefix, &target, carried)
     }
 
     fn no_case(&mut self, at: &Tree, cases: &Tree, name: &str) -> crate::reader::Reported {
@@ -216,166 +217,6 @@ impl<'f> Expander<'f> {
             span: text.span,
             carry,
         })
-    }
-
-    /// Copies a block in. `given` are inputs by port that come from a carry; returns its outputs by port.
-    fn instance(
-        &mut self,
-        frame: &Frame,
-        key: &Key,
-        label: &str,
-        prefix: &str,
-        target: &Target<'f>,
-        given: Values,
-    ) -> Read<Values> {
-        let file = self.file;
-        let Some(block) = file.blocks.get(&target.block) else {
-            let diagnostic = self.reader.at(
-                "graph::unknown-block",
-                key.span,
-                format!("there is no block `{}`", target.block),
-            );
-            return Err(self.reader.report(
-                diagnostic.suggest(&target.block, file.blocks.keys().map(String::as_str)),
-            ));
-        };
-        if self.depth >= MAX_DEPTH {
-            return Err(self.reader.mistake(
-                "graph::depth",
-                block.span,
-                format!("blocks call each other more than {MAX_DEPTH} deep"),
-            ));
-        }
-        self.copies += 1;
-        if self.copies > MAX_COPIES {
-            let message = format!("blocks are copied more than {MAX_COPIES} times");
-            return Err(self.reader.mistake("graph::size", key.span, message));
-        }
-        let mut inner = Frame {
-            path: frame.full(label),
-            prefix: prefix.to_owned(),
-            scope: self.block_scope(frame, block, target, key)?,
-            locals: Values::new(),
-            lines: BTreeMap::new(),
-        };
-        self.bind_inputs(frame, &mut inner, block, target, given, key)?;
-        self.declared_weights(&mut inner, &block.weights)?;
-        self.depth += 1;
-        self.statements(&mut inner, &block.body);
-        self.depth -= 1;
-        self.outputs(&inner, block)
-    }
-
-    fn outputs(&mut self, inner: &Frame, block: &'f Block) -> Read<Values> {
-        let mut outputs = Values::new();
-        for (port, tree) in &block.outputs {
-            outputs.insert(
-                port.name.clone(),
-                Some(self.value(inner, tree, &port.name)?),
-            );
-        }
-        Ok(outputs)
-    }
-
-    /// Graph-level names plus the block's own parameters; nothing of the caller leaks in.
-    fn block_scope(
-        &mut self,
-        frame: &Frame,
-        block: &'f Block,
-        target: &Target<'f>,
-        key: &Key,
-    ) -> Read<Scope> {
-        let mut scope = Scope {
-            item: frame.scope.item.clone(),
-            config: frame.scope.config.clone(),
-            ..Scope::default()
-        };
-        let graph_names = self
-            .file
-            .params
-            .iter()
-            .map(|(k, _)| k)
-            .chain(self.file.dims.iter().map(|(k, _)| k));
-        for name in graph_names {
-            if let Some(value) = frame.scope.names.get(&name.name) {
-                scope.names.insert(name.name.clone(), value.clone());
-            }
-        }
-        for (name, default) in &block.params {
-            let given = target.params.iter().find(|(key, _)| key.name == name.name);
-            let value = match given {
-                Some((_, tree)) => frame.scope.evaluate(&mut self.reader, tree)?,
-                None if matches!(default.kind, Kind::Null) => {
-                    return Err(self.reader.mistake(
-                        "graph::params",
-                        key.span,
-                        format!(
-                            "block `{}` needs the parameter `{}`",
-                            target.block, name.name
-                        ),
-                    ));
-                }
-                None => scope.evaluate(&mut self.reader, default)?,
-            };
-            scope.names.insert(name.name.clone(), value);
-        }
-        for (key, _) in &target.params {
-            if !block.params.iter().any(|(name, _)| name.name == key.name) {
-                let diagnostic = self.reader.at(
-                    "graph::params",
-                    key.span,
-                    format!("block `{}` has no parameter `{}`", target.block, key.name),
-                );
-                return Err(self.reader.report(
-                    diagnostic
-                        .suggest(&key.name, block.params.iter().map(|(k, _)| k.name.as_str())),
-                ));
-            }
-        }
-        Ok(scope)
-    }
-
-    fn bind_inputs(
-        &mut self,
-        frame: &Frame,
-        inner: &mut Frame,
-        block: &'f Block,
-        target: &Target<'f>,
-        mut given: Values,
-        key: &Key,
-    ) -> Read<()> {
-        for (port, tree) in &target.with {
-            let value = self.value(frame, tree, &format!("{}.{}", key.name, port.name))?;
-            if !block.inputs.iter().any(|(name, _)| name.name == port.name) {
-                let diagnostic = self.reader.at(
-                    "graph::port",
-                    port.span,
-                    format!("block `{}` has no input `{}`", target.block, port.name),
-                );
-                return Err(self.reader.report(diagnostic.suggest(
-                    &port.name,
-                    block.inputs.iter().map(|(k, _)| k.name.as_str()),
-                )));
-            }
-            given.insert(port.name.clone(), Some(value));
-        }
-        for (name, pattern) in &block.inputs {
-            let Some(value) = given.get(&name.name).copied() else {
-                return Err(self.reader.mistake(
-                    "graph::port",
-                    key.span,
-                    format!(
-                        "block `{}` needs the input `{}`: give it under `with` or `carry`",
-                        target.block, name.name
-                    ),
-                ));
-            };
-            let id = value.ok_or(crate::reader::Reported)?;
-            let fact = self.graph.node(id).fact.clone();
-            self.bind(inner, &name.name, pattern, &fact, key.span)?;
-            inner.locals.insert(name.name.clone(), Some(id));
-        }
-        Ok(())
     }
 }
 
