@@ -165,19 +165,48 @@ fn copy(
 
 /// Turns a matrix panel by panel.
 fn turn(bytes: &[u8], plan: &WeightPlan, out: &mut impl Write) -> io::Result<()> {
-    let (rows, columns, size) = (plan.shape[0], plan.shape[1], plan.stored.bytes() as usize);
+    match plan.stored.bytes() {
+        1 => turn_elements::<1>(bytes, plan, out),
+        2 => turn_elements::<2>(bytes, plan, out),
+        4 => turn_elements::<4>(bytes, plan, out),
+        _ => turn_elements::<8>(bytes, plan, out),
+    }
+}
+
+fn turn_elements<const N: usize>(
+    bytes: &[u8],
+    plan: &WeightPlan,
+    out: &mut impl Write,
+) -> io::Result<()> {
+    let (rows, columns) = (plan.shape[0], plan.shape[1]);
+    let (source, _) = bytes.as_chunks::<N>();
+    let mut panel = vec![[0; N]; PANEL * rows];
     for first in (0..columns).step_by(PANEL) {
         let width = PANEL.min(columns - first);
-        let mut panel = vec![0; width * rows * size];
-        for row in 0..rows {
-            let source = &bytes[(row * columns + first) * size..][..width * size];
-            for (column, element) in source.chunks_exact(size).enumerate() {
-                panel[(column * rows + row) * size..][..size].copy_from_slice(element);
-            }
+        for top in (0..rows).step_by(PANEL) {
+            turn_tile(source, &mut panel, [rows, columns], [top, first], width);
         }
-        out.write_all(&convert(&panel, plan.stored, plan.written))?;
+        let turned = panel[..width * rows].as_flattened();
+        out.write_all(&convert(turned, plan.stored, plan.written))?;
     }
     Ok(())
+}
+
+/// One square of [`PANEL`] elements a side, small enough for the nearest cache.
+fn turn_tile<const N: usize>(
+    source: &[[u8; N]],
+    panel: &mut [[u8; N]],
+    [rows, columns]: [usize; 2],
+    [top, first]: [usize; 2],
+    width: usize,
+) {
+    let height = PANEL.min(rows - top);
+    for column in 0..width {
+        let line = &mut panel[column * rows + top..][..height];
+        for (row, element) in line.iter_mut().enumerate() {
+            *element = source[(top + row) * columns + first + column];
+        }
+    }
 }
 
 /// Any sequence of steps, in memory; only small tensors need it.
