@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use ltxc_bundle::{Component, FileEntry, MANIFEST, Manifest, PassRecord, Port, SizeLimits};
+use ltxc_bundle::{Component, FileEntry, MANIFEST, Manifest, PassRecord, Port, SizeLimits, hex};
 use ltxc_ir::op::Input;
 use ltxc_ir::{Fact, Graph, NodeId, Op, Verified};
 use sha2::{Digest, Sha256};
@@ -184,10 +184,7 @@ impl BundleWriter {
         file.write_all(bytes)
             .and_then(|()| file.sync_all())
             .map_err(at)?;
-        let sha256 = Sha256::digest(bytes)
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
+        let sha256 = hex(&Sha256::digest(bytes));
         self.files.insert(
             name.to_owned(),
             FileEntry {

@@ -8,6 +8,7 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
 use half::{bf16, f16};
+use ltxc_bundle::hex;
 use ltxc_ir::Dtype;
 use sha2::{Digest, Sha256};
 use thiserror::Error;
@@ -76,12 +77,7 @@ impl<W: Write> Hashing<W> {
             .hasher
             .join()
             .map_err(|_| io::Error::other("hashing failed"))?;
-        let hash = hasher
-            .finalize()
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
-        Ok((self.inner, hash))
+        Ok((self.inner, hex(&hasher.finalize())))
     }
 
     /// Writes zeros up to a position.

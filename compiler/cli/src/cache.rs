@@ -5,10 +5,13 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
+use ltxc_bundle::hex;
+use ltxc_export::checkpoint::Checkpoint;
 use sha2::{Digest, Sha256};
 
 use crate::compile::Project;
 use crate::failure::{Failure, Outcome};
+use crate::write::tokenizer;
 
 /// Files up to this size count by their content, larger ones by header, size and time of change.
 const WHOLE: u64 = 64 << 20;
@@ -45,42 +48,21 @@ pub fn bundle_path(project: &Project) -> Outcome<PathBuf> {
         .chain(project.graphs.values().map(|graph| &graph.source))
         .for_each(|source| add(source.text.as_bytes()));
     add(project.preset.defaults.to_json().to_string().as_bytes());
-    let checkpoints = project.checkpoints()?;
-    let tokenizer = project.tokenizer.iter().flat_map(|path| files_under(path));
-    for path in checkpoints
-        .values()
-        .flat_map(|c| c.sources().to_vec())
-        .chain(tokenizer)
-    {
-        add(&identity(&path)?);
+    if let Some((text, _)) = tokenizer(project)? {
+        add(text.as_bytes());
     }
-    let hash: String = hasher
-        .finalize()
-        .iter()
-        .take(8)
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    for path in project
+        .checkpoints()?
+        .values()
+        .flat_map(Checkpoint::sources)
+    {
+        add(&identity(path)?);
+    }
+    let hash = hex(&hasher.finalize()[..8]);
     Ok(root()?.join("bundles").join(format!(
         "{}-{}-{hash}",
         project.preset.name, project.target.name
     )))
-}
-
-fn files_under(path: &Path) -> Vec<PathBuf> {
-    let Ok(entries) = fs::read_dir(path) else {
-        return vec![path.to_owned()];
-    };
-    let mut files: Vec<PathBuf> = entries
-        .flatten()
-        .map(|entry| entry.path())
-        .filter(|path| path.is_file())
-        .collect();
-    files.sort();
-    files.retain(|file| {
-        file.extension()
-            .is_some_and(|e| e == "json" || e == "model")
-    });
-    files
 }
 
 fn identity(path: &Path) -> Outcome<Vec<u8>> {

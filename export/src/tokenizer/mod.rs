@@ -5,7 +5,6 @@
 //! the model is a unigram model and that the compiled character map stays within its bounds. The
 //! rest is up to `TextTokenizer::from_json`.
 
-mod base64;
 mod charsmap;
 mod error;
 mod spiece;
@@ -14,6 +13,8 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
 pub use error::TokenizerError;
@@ -94,7 +95,9 @@ fn check_charsmaps(json: &Value) -> Result<(), String> {
     match json {
         Value::Object(map) => map.iter().try_for_each(|(key, value)| match value {
             Value::String(text) if key == "precompiled_charsmap" => {
-                let bytes = base64::decode(text).ok_or("the precompiled_charsmap is not base64")?;
+                let bytes = STANDARD
+                    .decode(text)
+                    .map_err(|_| "the precompiled_charsmap is not base64")?;
                 charsmap::check(&bytes)
             }
             other => check_charsmaps(other),

@@ -2,10 +2,12 @@
 //! it: the character map, words split at white space, `▁` in front of each, the unigram model, 100
 //! sentinels `<extra_id_N>` behind the pieces, and `</s>` at the end of a text.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use prost::Message;
 use serde_json::{Value, json};
 
-use super::{base64, charsmap};
+use super::charsmap;
 
 /// T5 has this many sentinels behind its pieces.
 const SENTINELS: usize = 100;
@@ -129,7 +131,7 @@ fn normalizer(model: &Model) -> Result<Value, String> {
         return Ok(Value::Null);
     };
     charsmap::check(map)?;
-    Ok(json!({ "type": "Precompiled", "precompiled_charsmap": base64::encode(map) }))
+    Ok(json!({ "type": "Precompiled", "precompiled_charsmap": STANDARD.encode(map) }))
 }
 
 fn document(normalizer: Value, added: &[(usize, String)], end: usize, model: Value) -> String {

@@ -13,5 +13,5 @@ pub use manifest::{
     Component, FileEntry, MANIFEST, Manifest, ModelFacts, PassRecord, Port, SizeLimits, Source,
     TargetInfo, VERSION,
 };
-pub use open::{Bundle, BundleError, HASHED_BYTES, hash_file};
+pub use open::{Bundle, BundleError, HASHED_BYTES, hash_file, hex};
 pub use plan::{DecodeVideo, Denoise, EncodeText, Plan, Settings, Stage, StageOp};
