@@ -1,6 +1,6 @@
 //! H.264 encoding: frames in, length-prefixed samples out.
 //!
-//! The quantiser is held at [`QUANTISER`] for every picture, so quality is the same for a small
+//! The quantiser is the same for every picture, so quality is the same for a small
 //! cartoon and a large film and the bit rate follows the content. A keyframe comes every two
 //! seconds and at scene changes.
 
@@ -14,7 +14,7 @@ use openh264::{OpenH264API, Timestamp, nal_units};
 use super::rate::Rate;
 
 /// Close to transparent; 51 is the coarsest.
-const QUANTISER: u8 = 18;
+pub const QUANTISER: u8 = 18;
 const SEQUENCE_PARAMETERS: u8 = 7;
 const PICTURE_PARAMETERS: u8 = 8;
 const KEYFRAME_SLICE: u8 = 5;
@@ -40,8 +40,14 @@ pub struct H264 {
 }
 
 impl H264 {
-    pub fn new(width: u32, height: u32, rate: Rate) -> Result<Self, openh264::Error> {
-        let config = configuration(width, height, rate.fps());
+    /// An encoder whose quantiser stands still, from 0, the finest, to 51.
+    pub fn new(
+        width: u32,
+        height: u32,
+        rate: Rate,
+        quantiser: u8,
+    ) -> Result<Self, openh264::Error> {
+        let config = configuration(width, height, rate.fps(), quantiser);
         Ok(Self {
             encoder: Encoder::with_api_config(OpenH264API::from_source(), config)?,
             rate,
@@ -60,6 +66,11 @@ impl H264 {
         let stream = self.encoder.encode_at(frame, time)?.to_vec();
         self.frames += 1;
         self.package(&stream)
+    }
+
+    /// One picture as a byte stream of its own, parameter sets included.
+    pub fn encode_alone(&mut self, frame: &impl YUVSource) -> Result<Vec<u8>, openh264::Error> {
+        Ok(self.encoder.encode(frame)?.to_vec())
     }
 
     /// Parameter sets leave the stream, since the container states them once; the encoder
@@ -90,11 +101,11 @@ impl H264 {
 
 /// The bit rate does not steer the pinned quantiser; it makes the encoder state a level that
 /// decoders can rely on.
-fn configuration(width: u32, height: u32, fps: f64) -> EncoderConfig {
+fn configuration(width: u32, height: u32, fps: f64, quantiser: u8) -> EncoderConfig {
     let bits = f64::from(width) * f64::from(height) * fps * 0.5;
     EncoderConfig::new()
         .rate_control_mode(RateControlMode::Bufferbased)
-        .qp(QpRange::new(QUANTISER, QUANTISER))
+        .qp(QpRange::new(quantiser, quantiser))
         .bitrate(BitRate::from_bps(
             bits.clamp(100_000.0, 200_000_000.0) as u32
         ))

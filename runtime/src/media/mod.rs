@@ -1,4 +1,4 @@
-//! Pictures and videos out of RGB frames.
+//! Pictures and videos out of RGB frames; [`read`] goes the other way, [`prepare`] makes model input.
 //!
 //! [`create`] picks a format by the name of the file and returns a [`FrameWriter`] that takes
 //! one frame at a time; memory does not grow with the pixels already written. Frames are rows
@@ -16,9 +16,14 @@ mod mp4;
 mod output;
 mod pixels;
 mod png;
+pub mod prepare;
 mod rate;
+pub mod read;
+pub mod resize;
 mod sequence;
 mod strip;
+#[cfg(test)]
+mod test_data;
 #[cfg(test)]
 mod tests;
 mod yuv;

@@ -9,7 +9,7 @@ use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use super::bmff::{self, Track};
-use super::h264::H264;
+use super::h264::{H264, QUANTISER};
 use super::output::{Output, scratch_file};
 use super::rate::Rate;
 use super::yuv::YuvFrame;
@@ -30,8 +30,8 @@ pub struct Mp4 {
 impl Mp4 {
     pub fn create(path: &Path, spec: VideoSpec, rate: Rate) -> Result<Self, MediaError> {
         check_size(spec)?;
-        let encoder =
-            H264::new(spec.width, spec.height, rate).map_err(|e| MediaError::encode(path, e))?;
+        let encoder = H264::new(spec.width, spec.height, rate, QUANTISER)
+            .map_err(|e| MediaError::encode(path, e))?;
         Ok(Self {
             output: Output::create(path)?,
             samples: BufWriter::new(scratch_file(path)?),

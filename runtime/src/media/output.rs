@@ -84,7 +84,8 @@ fn make_parent(target: &Path) -> Result<&Path, MediaError> {
     Ok(folder)
 }
 
-fn parent(target: &Path) -> &Path {
+/// The folder that holds a path, `.` for a bare name.
+pub fn parent(target: &Path) -> &Path {
     match target.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),

@@ -76,14 +76,14 @@ impl FrameWriter for Sequence {
 
 /// A file name around one counter of at least `digits` digits.
 #[derive(Debug, PartialEq, Eq)]
-struct Pattern {
+pub struct Pattern {
     before: String,
     digits: usize,
     after: String,
 }
 
 impl Pattern {
-    fn parse(path: &Path) -> Result<Self, MediaError> {
+    pub fn parse(path: &Path) -> Result<Self, MediaError> {
         let error = |reason| MediaError::Pattern {
             path: path.into(),
             reason,
@@ -112,13 +112,20 @@ impl Pattern {
         })
     }
 
-    fn name(&self, frame: u64) -> String {
+    pub fn name(&self, frame: u64) -> String {
         let Self {
             before,
             digits,
             after,
         } = self;
         format!("{before}{frame:0digits$}{after}")
+    }
+
+    /// The frame that has this name.
+    pub fn number(&self, name: &str) -> Option<u64> {
+        let digits = name.strip_prefix(&self.before)?.strip_suffix(&self.after)?;
+        let frame = digits.parse().ok()?;
+        (self.name(frame) == name).then_some(frame)
     }
 }
 
@@ -141,6 +148,16 @@ mod tests {
         assert_eq!(name("a/%05d.png", 7), "00007.png");
         assert_eq!(name("x-%d-y.png", 12), "x-12-y.png");
         assert_eq!(name("%02d.png", 123), "123.png");
+    }
+
+    #[test]
+    fn names_give_their_number_back() {
+        let pattern = Pattern::parse(Path::new("f-%03d.png")).unwrap();
+        assert_eq!(pattern.number("f-007.png"), Some(7));
+        assert_eq!(pattern.number("f-1234.png"), Some(1234));
+        for name in ["f-7.png", "f-+07.png", "f-.png", "007.png", "f-0123.png"] {
+            assert_eq!(pattern.number(name), None, "{name}");
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod png;
 use std::fs;
 use std::path::Path;
 
+use super::test_data::psnr;
 use super::{FrameWriter, MediaError, VideoSpec, create};
 
 const EVERY_FORMAT: [&str; 4] = ["x.mp4", "x.gif", "x.png", "x-%03d.png"];
@@ -36,13 +37,6 @@ fn write_smooth(path: &Path, spec: VideoSpec, frames: usize) {
         writer.write(&frame).unwrap();
     }
     writer.finish().unwrap();
-}
-
-fn psnr(a: &[u8], b: &[u8]) -> f64 {
-    assert_eq!(a.len(), b.len());
-    let square = |(a, b): (&u8, &u8)| (f64::from(*a) - f64::from(*b)).powi(2);
-    let error: f64 = a.iter().zip(b).map(square).sum::<f64>() / a.len() as f64;
-    10.0 * (255.0 * 255.0 / error.max(1e-9)).log10()
 }
 
 fn names(folder: &Path) -> Vec<String> {
