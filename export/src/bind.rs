@@ -108,7 +108,11 @@ fn bind_weight(
             hint,
         });
     };
-    let stored = check(tensor, &expected)?;
+    let stored = match check(tensor, &expected)? {
+        // What is computed from eight bits needs more than eight.
+        Dtype::F8e4m3 if checkpoint.is_computed(&weight.key) => Dtype::Bf16,
+        stored => stored,
+    };
     let bound = ltxc_ir::op::Weight {
         stored: Some(stored),
         ..weight.clone()

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use thiserror::Error;
 
 use crate::abandoned;
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, Lora};
 use crate::onnx::{Dialect, Model, OnnxError, emit};
 use crate::stream::{Hashing, StreamError, write_weight};
 
@@ -115,16 +115,13 @@ impl BundleWriter {
         progress: &mut dyn FnMut(u64),
     ) -> Result<Component, ExportError> {
         let data_name = format!("{}.onnx.data", source.name);
-        let model = emit(source.graph, dialect, &data_name).map_err(|e| ExportError::Onnx {
-            component: source.name.to_owned(),
-            source: e,
-        })?;
-        let names: Vec<String> = source
-            .checkpoint
-            .sources()
-            .iter()
-            .map(|path| file_name(path))
-            .collect();
+        let scales = |key: &str| source.checkpoint.scale(key);
+        let model =
+            emit(source.graph, dialect, &data_name, &scales).map_err(|e| ExportError::Onnx {
+                component: source.name.to_owned(),
+                source: e,
+            })?;
+        let names = files_of(source.checkpoint, &model);
         self.weights(source, &model, &data_name, names.clone(), progress)?;
         let model_name = format!("{}.onnx", source.name);
         self.file(&model_name, &model.bytes, names)?;
@@ -282,6 +279,14 @@ fn open_to_readers(folder: &Path) -> io::Result<()> {
 #[cfg(not(unix))]
 fn open_to_readers(_: &Path) -> io::Result<()> {
     Ok(())
+}
+
+/// The names of the files that a model's weights come from: the checkpoint's, and the LoRAs that change one.
+fn files_of(checkpoint: &Checkpoint, model: &Model) -> Vec<String> {
+    let changing = |lora: &&Lora| model.weights.iter().any(|plan| lora.changes(&plan.key));
+    let loras = checkpoint.loras().iter().filter(changing).map(Lora::path);
+    let paths = checkpoint.sources().iter().map(PathBuf::as_path);
+    paths.chain(loras).map(file_name).collect()
 }
 
 /// A file's name without folders.

@@ -7,11 +7,14 @@ mod abandoned;
 mod bind;
 mod bundle;
 pub mod checkpoint;
+mod merge;
+mod numbers;
 mod onnx;
 mod stream;
 pub mod tokenizer;
 
 pub use bind::{BindError, LISTED, bind, check_extra, stored_type, weight_keys};
 pub use bundle::{BundleWriter, ComponentSource, ExportError, file_name};
-pub use onnx::{Dialect, Model, OnnxError, Step, WeightPlan, emit};
+pub use merge::MergeError;
+pub use onnx::{Dialect, Model, OnnxError, Scales, Step, WeightPlan, emit};
 pub use stream::StreamError;

@@ -1,19 +1,19 @@
 //! Streaming weights from a checkpoint into a data file.
 //!
 //! At most one tensor is mapped at a time, and of a tensor that is only copied at most [`PIECE`] bytes, so memory
-//! does not grow with the checkpoint.
+//! does not grow with the checkpoint. A weight that is computed (see [`crate::merge`]) is held once, as written.
 
 use std::io::{self, Write};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
-use half::{bf16, f16};
 use ltxc_bundle::hex;
-use ltxc_ir::Dtype;
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
 use crate::checkpoint::{Checkpoint, CheckpointError, TensorInfo};
+use crate::merge::{MergeError, computed};
+use crate::numbers::convert;
 use crate::onnx::{Step, WeightPlan};
 
 /// Bytes mapped at once of a tensor that is copied as it is.
@@ -30,6 +30,9 @@ pub enum StreamError {
     /// The checkpoint cannot be read.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    /// The weight cannot be computed.
+    #[error(transparent)]
+    Merge(#[from] MergeError),
     /// The data file cannot be written.
     #[error("the weight `{key}` cannot be written: {source}")]
     Write {
@@ -116,28 +119,31 @@ pub fn write_weight(
         source,
     };
     out.pad_to(plan.offset).map_err(failed)?;
-    let turns: Vec<&Vec<usize>> = plan
-        .steps
-        .iter()
-        .filter_map(|s| {
-            if let Step::Transpose(p) = s {
-                Some(p)
-            } else {
-                None
-            }
-        })
-        .collect();
-    match turns.as_slice() {
-        [] => copy(checkpoint, tensor, plan, out),
-        [perm] if **perm == [1, 0] && plan.steps.len() == 1 => checkpoint
-            .with_bytes(tensor, |bytes| turn(bytes, plan, out))?
-            .map_err(failed),
-        _ => checkpoint
-            .with_bytes(tensor, |bytes| permute(bytes, plan, out))?
+    let scaled = checkpoint.scale(&plan.key).is_some() && !plan.scale_in_graph;
+    if scaled || checkpoint.is_computed(&plan.key) {
+        let elements = computed(checkpoint, tensor, plan.written)?;
+        let plan = WeightPlan {
+            stored: plan.written,
+            ..plan.clone()
+        };
+        return rearrange(&elements, &plan, out).map_err(failed);
+    }
+    match plan.steps.iter().any(Step::moves) {
+        false => copy(checkpoint, tensor, plan, out),
+        true => checkpoint
+            .with_bytes(tensor, |bytes| rearrange(bytes, plan, out))?
             .map_err(failed),
     }
 }
 
+/// Writes a tensor that is at hand.
+fn rearrange(bytes: &[u8], plan: &WeightPlan, out: &mut impl Write) -> io::Result<()> {
+    match plan.steps.as_slice() {
+        [Step::Transpose(perm)] if **perm == [1, 0] => turn(bytes, plan, out),
+        steps if steps.iter().any(Step::moves) => permute(bytes, plan, out),
+        _ => out.write_all(&convert(bytes, plan.stored, plan.written)),
+    }
+}
 fn copy(
     checkpoint: &Checkpoint,
     tensor: &TensorInfo,
@@ -243,52 +249,9 @@ fn permuted(data: &[u8], shape: &[usize], perm: &[usize], size: usize) -> Vec<u8
     out
 }
 
-/// The same numbers in another element type; widening is exact.
-fn convert(bytes: &[u8], from: Dtype, to: Dtype) -> std::borrow::Cow<'_, [u8]> {
-    let widen = |size: usize, f: fn(&[u8]) -> f32| {
-        bytes
-            .chunks_exact(size)
-            .flat_map(|b| f(b).to_le_bytes())
-            .collect::<Vec<u8>>()
-            .into()
-    };
-    match (from, to) {
-        (Dtype::Bf16, Dtype::F32) => widen(2, |b| bf16::from_le_bytes([b[0], b[1]]).to_f32()),
-        (Dtype::F16, Dtype::F32) => widen(2, |b| f16::from_le_bytes([b[0], b[1]]).to_f32()),
-        (Dtype::F8e4m3, Dtype::F32) => widen(1, |b| f8e4m3(b[0])),
-        _ => bytes.into(),
-    }
-}
-
-/// E4M3 without infinities: exponent bias 7, all-ones is NaN.
-fn f8e4m3(byte: u8) -> f32 {
-    let sign = if byte & 0x80 == 0 { 1.0 } else { -1.0 };
-    let (exponent, mantissa) = (i32::from((byte >> 3) & 0xf), f32::from(byte & 7));
-    match (exponent, byte & 0x7f) {
-        (_, 0x7f) => f32::NAN,
-        (0, _) => sign * mantissa / 8.0 * 2f32.powi(-6),
-        _ => sign * (1.0 + mantissa / 8.0) * 2f32.powi(exponent - 7),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn eight_bit_floats_widen_exactly() {
-        for (byte, value) in [
-            (0x00, 0.0),
-            (0x01, 2f32.powi(-9)),
-            (0x38, 1.0),
-            (0xb8, -1.0),
-            (0x7e, 448.0),
-            (0x40, 2.0),
-        ] {
-            assert_eq!(f8e4m3(byte), value);
-        }
-        assert!(f8e4m3(0xff).is_nan());
-    }
 
     #[test]
     fn a_permutation_moves_elements_where_the_axes_go() {

@@ -49,6 +49,7 @@ pub fn capable() -> Capabilities {
         rms_normalization: true,
         half_weights: true,
         bf16: true,
+        fp8_weights: true,
     }
 }
 

@@ -5,9 +5,9 @@
 
 use ltxc_ir::attrs::Literal;
 use ltxc_ir::op::{
-    Add, Cast, Concat, Constant, Cos, Div, Expand, Gelu, GeluKind, Identity, Iota, LayerNorm,
-    Linear, Linspace, Max, Mean, Min, Mul, Neg, Pad, PadMode, Reshape, RmsNorm, Rope, RopePairs,
-    Sdpa, Select, Sigmoid, Silu, Sin, Slice, Softmax, Sub, Tanh, Transpose,
+    Add, Cast, Concat, Constant, Cos, Div, Expand, Gelu, GeluKind, GroupNorm, Identity, Iota,
+    LayerNorm, Linear, Linspace, Max, Mean, Min, Mul, Neg, Pad, PadMode, Reshape, RmsNorm, Rope,
+    RopePairs, Sdpa, Select, Sigmoid, Silu, Sin, Slice, Softmax, Sub, Tanh, Transpose,
 };
 use ltxc_ir::{Dtype, Graph, NodeId, Op, Origin, parse};
 
@@ -150,7 +150,7 @@ impl Builder {
             value("b"),
         );
         let attention = |heads, scale| Sdpa { heads, scale };
-        match which % 10 {
+        match which % 11 {
             0 => self.add(Linear {}, &[x, w, b]),
             1 => self.add(Linear {}, &[x, same]),
             2 => self.add(
@@ -162,6 +162,13 @@ impl Builder {
             ),
             3 => self.add(RmsNorm { eps: 0.01, axis: 1 }, &[x]),
             4 => self.add(LayerNorm { eps: 0.01 }, &[x]),
+            10 => self.add(
+                GroupNorm {
+                    groups: 1,
+                    eps: 0.01,
+                },
+                &[x],
+            ),
             5 => self.add(
                 Rope {
                     pairs: RopePairs::Interleaved,

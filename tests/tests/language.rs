@@ -67,7 +67,10 @@ fn examples() -> Vec<Source> {
     while let Some((before, after)) = rest.split_once("```yaml\n") {
         line += before.lines().count() + 1;
         let (example, next) = after.split_once("```\n").expect("every fence is closed");
-        if example.starts_with("ltxc: 1\n") {
+        if ["ltxc: 1\n", "pipeline_type: "]
+            .iter()
+            .any(|start| example.starts_with(start))
+        {
             found.push(Source::new(format!("graphs/README.md:{line}"), example));
         }
         line += example.lines().count() + 1;
@@ -82,14 +85,14 @@ fn read(source: &Source) -> Result<FileKind, Vec<Diagnostic>> {
     match kind {
         FileKind::Graph => {
             let file = GraphFile::read(source)?;
-            ltxc_front::expand(&file, &serde_json::json!({}))?;
+            ltxc_front::expand(&file, &serde_json::json!({}), &Default::default())?;
         }
         FileKind::Pipeline => {
             for (_, stage) in PipelineFile::read(source)?.stages {
                 stage.read::<StageOp>()?;
             }
         }
-        FileKind::Preset => {
+        FileKind::Preset | FileKind::Released => {
             PresetFile::read(source, &[])?.defaults.read::<Settings>()?;
         }
         FileKind::Target => {
@@ -120,8 +123,28 @@ fn every_example_is_accepted_and_every_kind_of_file_has_one() {
         FileKind::Pipeline,
         FileKind::Preset,
         FileKind::Target,
+        FileKind::Released,
     ] {
         assert!(kinds.contains(&kind), "no example of a {kind:?}");
+    }
+}
+
+/// serde lists every name that settings go by, those of the original program included.
+#[test]
+fn every_setting_is_in_the_reference() {
+    let unknown = serde_json::from_str::<Settings>(r#"{"?": 1}"#).expect_err("no setting is `?`");
+    let text = reference();
+    let said = unknown.to_string();
+    let names: Vec<&str> = said.split('`').skip(3).step_by(2).collect();
+    assert!(
+        names.contains(&"prompt") && names.contains(&"num_frames"),
+        "{said}"
+    );
+    for name in names {
+        assert!(
+            text.contains(&format!("`{name}`")),
+            "`{name}` is not in the reference"
+        );
     }
 }
 

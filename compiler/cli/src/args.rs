@@ -1,8 +1,10 @@
 //! The command line.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use ltxc_front::Role;
 
 /// Compiles LTX-Video graphs and checkpoints to ONNX bundles and runs them.
 #[derive(Debug, Parser)]
@@ -30,9 +32,12 @@ pub enum Command {
     #[command(after_help = "Examples:
   ltxc run presets/shapes.yaml --prompt \"a red circle moves right on a blue background\" -o out.mp4
   ltxc run shapes.bundle --prompt \"a white square grows on a black background\" --seed 7 -o frames/%05d.png
-  ltxc run shapes.bundle --prompt \"a circle\" --steps 8 -o out.gif --json")]
+  ltxc run shapes.bundle --prompt \"a circle\" --steps 8 -o out.gif --json
+  ltxc run ltxv.bundle --prompt \"a cat wakes\" --condition first.png@0 --condition last.png@-1:0.8 -o cat.mp4
+  ltxc run ltxv.bundle --prompt \"and jumps\" --condition cat.mp4@0 --frames 161 -o longer.mp4
+  ltxc run configs/ltxv-13b-0.9.8-distilled.yaml --text-encoder t5/ --prompts prompts.txt --batch 4 -o out.mp4")]
     #[command(allow_negative_numbers = true)]
-    Run(RunArgs),
+    Run(Box<RunArgs>),
     /// Run one component of a bundle on given tensors.
     #[command(after_help = "Example:
   ltxc exec shapes.bundle transformer --input in.safetensors -o out.safetensors")]
@@ -73,9 +78,21 @@ pub struct ProjectArgs {
     /// T5 text encoder: a Hugging Face folder or a single file.
     #[arg(long, value_name = "PATH")]
     pub text_encoder: Option<PathBuf>,
+    /// Spatial latent upscaler: an original .safetensors file or a diffusers folder.
+    #[arg(long, value_name = "PATH")]
+    pub spatial_upscaler: Option<PathBuf>,
+    /// Temporal latent upscaler: an original .safetensors file or a diffusers folder.
+    #[arg(long, value_name = "PATH")]
+    pub temporal_upscaler: Option<PathBuf>,
     /// Tokenizer: tokenizer.json, spiece.model or a folder with one; beside the text encoder where left out.
     #[arg(long, value_name = "PATH")]
     pub tokenizer: Option<PathBuf>,
+    /// LoRA to merge, with its weight (1 where left out): style.safetensors:0.8. May be repeated.
+    #[arg(long = "lora", value_name = "FILE[:WEIGHT]")]
+    pub loras: Vec<String>,
+    /// How FP8 weights without scales are meant: auto, plain or hadamard (rotated).
+    #[arg(long, value_name = "HOW")]
+    pub fp8: Option<String>,
     /// Target: ort-cpu, ort-cuda, ort-tensorrt, tract, or a file.
     #[arg(long, value_name = "NAME")]
     pub target: Option<String>,
@@ -85,6 +102,24 @@ pub struct ProjectArgs {
     /// Only these components. May be repeated.
     #[arg(long, value_name = "COMPONENT")]
     pub only: Vec<String>,
+}
+
+impl ProjectArgs {
+    /// The checkpoints that are given, by role.
+    pub fn checkpoints(&self) -> BTreeMap<Role, PathBuf> {
+        let given = Role::ALL.map(|role| (role, self.checkpoint_of(role)));
+        let named = |(role, path): (Role, &Option<PathBuf>)| Some((role, path.clone()?));
+        given.into_iter().filter_map(named).collect()
+    }
+
+    fn checkpoint_of(&self, role: Role) -> &Option<PathBuf> {
+        match role {
+            Role::Model => &self.checkpoint,
+            Role::TextEncoder => &self.text_encoder,
+            Role::SpatialUpscaler => &self.spatial_upscaler,
+            Role::TemporalUpscaler => &self.temporal_upscaler,
+        }
+    }
 }
 
 /// `ltxc compile`
@@ -135,12 +170,45 @@ pub struct RunArgs {
     /// How strongly the prompt is followed; 1 turns guidance off.
     #[arg(long, value_name = "X")]
     pub guidance_scale: Option<f32>,
+    /// How strongly a perturbed network is avoided (STG); 0 turns it off.
+    #[arg(long, value_name = "X")]
+    pub stg_scale: Option<f32>,
+    /// An image or clip the video contains from a frame on, with a strength of 0 to 1. Frame 0 where left out; -1 is
+    /// the last frame. May be repeated.
+    #[arg(long = "condition", value_name = "FILE@FRAME[:STRENGTH]")]
+    pub conditions: Vec<String>,
+    /// An image or clip in a part of the first frames, its upper left corner at a pixel. May be repeated.
+    #[arg(long = "place", value_name = "FILE@X,Y[:STRENGTH]")]
+    pub parts: Vec<String>,
+    /// A control clip for an in-context LoRA (depth, pose, edges). May be repeated.
+    #[arg(long = "reference", value_name = "FILE[:STRENGTH]")]
+    pub references: Vec<String>,
+    /// A video to change; needs --skip-initial-steps, the more the nearer to it.
+    #[arg(long, value_name = "FILE")]
+    pub input_video: Option<PathBuf>,
+    /// Steps left out at the start, for --input-video.
+    #[arg(long, value_name = "N")]
+    pub skip_initial_steps: Option<usize>,
+    /// Send conditions through H.264 first, as the reference does (there libx264 at crf 29); coarseness 0 to 51.
+    #[arg(long, value_name = "QUANTISER", num_args = 0..=1, default_missing_value = "26")]
+    #[arg(value_parser = clap::value_parser!(u8).range(0..=51))]
+    pub compress_conditions: Option<u8>,
+    /// A file of prompts, one a line: a video for each.
+    #[arg(long, value_name = "FILE", conflicts_with = "prompt")]
+    pub prompts: Option<PathBuf>,
+    /// Videos for each prompt, with the seeds that follow.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub batch: usize,
+    /// Videos denoised in one call; more is faster on a GPU that has the memory.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub together: usize,
     /// Whose random draws a seed gives: original, diffusers or comfyui.
     #[arg(long, value_name = "LAYOUT")]
     pub noise: Option<String>,
-    /// FILE.mp4, FILE.gif, FOLDER/%05d.png, or FILE.png for frames side by side.
-    #[arg(short, long, value_name = "FILE", default_value = "out.mp4")]
-    pub output: PathBuf,
+    /// FILE.mp4, FILE.gif, FOLDER/%05d.png, or FILE.png for frames side by side; out.mp4 where left out, out.png for a
+    /// single frame.
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
     /// Also write the latents (before decode noise) as `latents`, f32[B, C, F, H, W].
     #[arg(long, value_name = "FILE.safetensors")]
     pub save_latents: Option<PathBuf>,

@@ -31,6 +31,13 @@ pub fn root() -> Outcome<PathBuf> {
 
 /// Where the bundle of a project belongs.
 pub fn bundle_path(project: &Project) -> Outcome<PathBuf> {
+    let (name, target) = (&project.preset.name, &project.target.name);
+    let folder = format!("{name}-{target}-{}", key(project)?);
+    Ok(root()?.join("bundles").join(folder))
+}
+
+/// A hash of all that a bundle is made from.
+fn key(project: &Project) -> Outcome<String> {
     let mut hasher = Sha256::new();
     let mut add = |bytes: &[u8]| {
         hasher.update((bytes.len() as u64).to_le_bytes());
@@ -48,21 +55,20 @@ pub fn bundle_path(project: &Project) -> Outcome<PathBuf> {
         .chain(project.graphs.values().map(|graph| &graph.source))
         .for_each(|source| add(source.text.as_bytes()));
     add(project.preset.defaults.to_json().to_string().as_bytes());
+    add(serde_json::json!(project.options).to_string().as_bytes());
     if let Some((text, _)) = tokenizer(project)? {
         add(text.as_bytes());
     }
-    for path in project
-        .checkpoints()?
-        .values()
-        .flat_map(Checkpoint::sources)
-    {
+    let checkpoints = project.open_checkpoints()?;
+    for path in checkpoints.values().flat_map(Checkpoint::sources) {
         add(&identity(path)?);
     }
-    let hash = hex(&hasher.finalize()[..8]);
-    Ok(root()?.join("bundles").join(format!(
-        "{}-{}-{hash}",
-        project.preset.name, project.target.name
-    )))
+    for lora in checkpoints.values().flat_map(Checkpoint::loras) {
+        add(&identity(lora.path())?);
+        add(&lora.weight().to_le_bytes());
+    }
+    add(format!("{:?}", project.fp8).as_bytes());
+    Ok(hex(&hasher.finalize()[..8]))
 }
 
 fn identity(path: &Path) -> Outcome<Vec<u8>> {
@@ -81,4 +87,47 @@ fn identity(path: &Path) -> Outcome<Vec<u8>> {
         hash.extend(changed.as_nanos().to_le_bytes());
     }
     Ok(hash)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compile::CompileOptions;
+    use ltxc_export::checkpoint::Fp8;
+
+    fn key_of(loras: &[(&str, f64)], fp8: Option<Fp8>) -> String {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let fixture = root.join("tests/fixtures");
+        let file = "0.9.8-distilled-like/ltxv-2b-0.9.8-distilled.safetensors";
+        let options = CompileOptions {
+            preset: "ltxv".to_owned(),
+            checkpoints: [(ltxc_front::Role::Model, fixture.join(file))].into(),
+            only: vec!["transformer".to_owned()],
+            loras: loras
+                .iter()
+                .map(|(name, weight)| (fixture.join("lora").join(name), *weight))
+                .collect(),
+            fp8,
+            ..CompileOptions::default()
+        };
+        let project = Project::open(&options).expect("a project");
+        key(&project).expect("its files are there")
+    }
+
+    #[test]
+    fn loras_their_weights_their_order_and_the_basis_count() {
+        let (peft, kohya) = ("peft.safetensors", "kohya.safetensors");
+        let keys = [
+            key_of(&[], None),
+            key_of(&[], Some(Fp8::Plain)),
+            key_of(&[(peft, 1.0)], None),
+            key_of(&[(peft, 0.5)], None),
+            key_of(&[(kohya, 1.0)], None),
+            key_of(&[(peft, 1.0), (kohya, 1.0)], None),
+            key_of(&[(kohya, 1.0), (peft, 1.0)], None),
+        ];
+        let different: std::collections::BTreeSet<&String> = keys.iter().collect();
+        assert_eq!(different.len(), keys.len());
+        assert_eq!(key_of(&[(peft, 0.5)], None), keys[3]);
+    }
 }

@@ -9,6 +9,10 @@ mod fmt;
 mod inspect;
 mod run;
 
+use std::path::{Path, PathBuf};
+
+use ltxc_export::checkpoint::Fp8;
+
 use crate::args::{Command, ProjectArgs};
 use crate::compile::CompileOptions;
 use crate::failure::{Failure, Outcome};
@@ -44,8 +48,31 @@ fn completions(shell: clap_complete::Shell) -> Outcome {
     crate::output::print(format_args!("{}", String::from_utf8_lossy(&script)))
 }
 
-/// The options of a compile from the command line.
-fn options(preset: &str, args: &ProjectArgs) -> Outcome<CompileOptions> {
+fn fp8(text: &str) -> Outcome<Fp8> {
+    text.parse()
+        .map_err(|said| Failure::Misuse(format!("--fp8: {said}")))
+}
+
+/// `FILE` or `FILE:WEIGHT`; a colon that no number follows belongs to the name, as does one of a file that exists.
+fn lora(text: &str) -> Outcome<(PathBuf, f64)> {
+    let whole = PathBuf::from(text);
+    if whole.exists() {
+        return Ok((whole, 1.0));
+    }
+    let Some((file, weight)) = text.rsplit_once(':') else {
+        return Ok((whole, 1.0));
+    };
+    match weight.trim().parse::<f64>() {
+        Ok(weight) if weight.is_finite() => Ok((PathBuf::from(file), weight)),
+        Err(_) if !Path::new(file).exists() => Ok((whole, 1.0)),
+        _ => Err(Failure::Misuse(format!(
+            "`--lora {text}`: the weight behind the last colon must be a number, such as {file}:0.8"
+        ))),
+    }
+}
+
+/// The `--set`s of the command line.
+fn overrides(args: &ProjectArgs) -> Outcome<Vec<(String, String)>> {
     let pair = |text: &String| {
         let split = text
             .split_once('=')
@@ -57,13 +84,23 @@ fn options(preset: &str, args: &ProjectArgs) -> Outcome<CompileOptions> {
             ))
         })
     };
+    args.overrides.iter().map(pair).collect()
+}
+
+/// The options of a compile from the command line.
+fn options(preset: &str, args: &ProjectArgs) -> Outcome<CompileOptions> {
     Ok(CompileOptions {
         preset: preset.to_owned(),
-        checkpoint: args.checkpoint.clone(),
-        text_encoder: args.text_encoder.clone(),
+        checkpoints: args.checkpoints(),
         tokenizer: args.tokenizer.clone(),
         target: args.target.clone(),
-        overrides: args.overrides.iter().map(pair).collect::<Outcome<_>>()?,
+        loras: args
+            .loras
+            .iter()
+            .map(|text| lora(text))
+            .collect::<Outcome<_>>()?,
+        fp8: args.fp8.as_deref().map(fp8).transpose()?,
+        overrides: overrides(args)?,
         only: args.only.clone(),
     })
 }

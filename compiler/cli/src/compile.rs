@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use ltxc_bundle::{Plan, Settings};
-use ltxc_export::checkpoint::Checkpoint;
+use ltxc_export::checkpoint::{Checkpoint, Fp8, UpscalerKind};
 use ltxc_front::library::{self, Shelf};
 use ltxc_front::{
     Diagnostic, GraphFile, PipelineFile, Placed, PresetFile, Role, Source, Span, TargetFile, expand,
@@ -14,21 +14,23 @@ use ltxc_passes::{Capabilities, PassError, PassReport, PassSpec};
 use serde_json::Value as Json;
 
 use crate::failure::{Failure, Outcome};
-use crate::pipeline::{check_target, read_graphs, read_plan};
+use crate::pipeline::{check_target, read_graphs, read_options, read_plan};
 
 /// What a caller may say about a compile.
 #[derive(Clone, Debug, Default)]
 pub struct CompileOptions {
     /// Path or name of the preset.
     pub preset: String,
-    /// Checkpoint instead of the preset's.
-    pub checkpoint: Option<PathBuf>,
-    /// Text encoder instead of the preset's.
-    pub text_encoder: Option<PathBuf>,
+    /// Checkpoints instead of the preset's.
+    pub checkpoints: BTreeMap<Role, PathBuf>,
     /// Tokenizer instead of the preset's.
     pub tokenizer: Option<PathBuf>,
     /// Target instead of the preset's.
     pub target: Option<String>,
+    /// LoRAs to merge, each with its weight.
+    pub loras: Vec<(PathBuf, f64)>,
+    /// How FP8 weights are meant, instead of what the preset says.
+    pub fp8: Option<Fp8>,
     /// `--set` paths and values.
     pub overrides: Vec<(String, String)>,
     /// If not empty, only these components.
@@ -46,16 +48,20 @@ pub struct Project {
     pub target: TargetFile,
     /// Graph files by component.
     pub graphs: BTreeMap<String, GraphFile>,
+    /// Every compile-time choice of the graphs, defaults included.
+    pub options: BTreeMap<String, String>,
     /// What a run uses where the caller says nothing.
     pub defaults: Settings,
     /// The pipeline's stages.
     pub plan: Plan,
-    /// Where the checkpoint is.
-    pub checkpoint: Option<PathBuf>,
-    /// Where the text encoder is.
-    pub text_encoder: Option<PathBuf>,
+    /// Where the checkpoints are.
+    pub checkpoints: BTreeMap<Role, PathBuf>,
     /// Where the tokenizer is.
     pub tokenizer: Option<PathBuf>,
+    /// LoRAs to merge into the model, each with its weight.
+    pub loras: Vec<(PathBuf, f64)>,
+    /// How FP8 weights without scales are meant.
+    pub fp8: Fp8,
 }
 
 /// A component on its way to a bundle.
@@ -81,24 +87,29 @@ impl Project {
         let target = TargetFile::read(&find_target(&source, options, &preset, &base)?)?;
         check_target(&target)?;
         let graphs = read_graphs(&pipeline, &options.only)?;
-        let at = |path: &Option<String>| path.as_ref().map(|path| base.join(path));
-        let text_encoder = options
-            .text_encoder
-            .clone()
-            .or_else(|| at(&preset.text_encoder));
-        let given_tokenizer = options
+        let named = preset.checkpoints.iter();
+        let mut checkpoints: BTreeMap<Role, PathBuf> =
+            named.map(|(role, path)| (*role, base.join(path))).collect();
+        checkpoints.extend(options.checkpoints.clone());
+        let own_encoder = options.checkpoints.contains_key(&Role::TextEncoder);
+        let tokenizer = preset.tokenizer.as_ref().filter(|_| !own_encoder);
+        let tokenizer = options
             .tokenizer
             .clone()
-            .or_else(|| at(&preset.tokenizer).filter(|_| options.text_encoder.is_none()));
+            .or_else(|| tokenizer.map(|path| base.join(path)))
+            .or_else(|| {
+                checkpoints
+                    .get(&Role::TextEncoder)
+                    .map(|at| tokenizer_near(at))
+            });
         Ok(Self {
+            options: read_options(&preset, &pipeline)?,
             defaults: preset.defaults.read()?,
             plan: read_plan(&pipeline, &options.only)?,
-            checkpoint: options
-                .checkpoint
-                .clone()
-                .or_else(|| at(&preset.checkpoint)),
-            tokenizer: given_tokenizer.or_else(|| text_encoder.as_deref().map(tokenizer_near)),
-            text_encoder,
+            loras: options.loras.clone(),
+            fp8: read_fp8(options, &preset)?,
+            checkpoints,
+            tokenizer,
             preset,
             pipeline,
             target,
@@ -107,43 +118,56 @@ impl Project {
     }
 
     /// The checkpoint a component reads.
-    pub fn role_of(&self, component: &str) -> &str {
+    pub fn role_of(&self, component: &str) -> Role {
         self.pipeline
             .components
             .get(component)
             .map_or(Role::Model, |entry| entry.checkpoint)
-            .name()
+    }
+
+    /// The checkpoints that the components need.
+    pub fn roles(&self) -> BTreeSet<Role> {
+        self.graphs.keys().map(|name| self.role_of(name)).collect()
     }
 
     /// Opens every checkpoint that the components need, by role.
-    pub fn checkpoints(&self) -> Outcome<BTreeMap<String, Checkpoint>> {
-        let roles: BTreeSet<&str> = self.graphs.keys().map(|name| self.role_of(name)).collect();
-        roles
-            .into_iter()
-            .map(|role| Ok((role.to_owned(), self.open_role(role)?)))
-            .collect()
+    pub fn open_checkpoints(&self) -> Outcome<BTreeMap<Role, Checkpoint>> {
+        let open = |role| Ok((role, self.open_role(role)?));
+        self.roles().into_iter().map(open).collect()
     }
 
-    fn open_role(&self, role: &str) -> Outcome<Checkpoint> {
-        let (path, flag) = match role {
-            "model" => (&self.checkpoint, "--checkpoint FILE or FOLDER"),
-            _ => (&self.text_encoder, "--text-encoder FILE or FOLDER"),
-        };
-        let path = path.as_ref().ok_or_else(|| {
-            Failure::Misuse(format!(
-                "the preset `{}` names no {role}: give {flag}",
-                self.preset.name
-            ))
+    fn open_role(&self, role: Role) -> Outcome<Checkpoint> {
+        let path = self.checkpoints.get(&role).ok_or_else(|| {
+            Failure::Misuse(match self.preset.missing.get(&role) {
+                Some(advice) => format!("{}: {advice}", self.preset.source.name),
+                None => format!(
+                    "the preset `{}` names no {}: give {} FILE or FOLDER",
+                    self.preset.name,
+                    role.name(),
+                    flag_of(role)
+                ),
+            })
         })?;
-        Ok(match role {
-            "model" => Checkpoint::open(path)?,
-            _ => Checkpoint::open_text_encoder(path)?,
-        })
+        match role {
+            Role::Model => self.open_model(path),
+            Role::TextEncoder => Ok(Checkpoint::open_text_encoder(path)?),
+            Role::SpatialUpscaler => Ok(Checkpoint::open_upscaler(path, UpscalerKind::Spatial)?),
+            Role::TemporalUpscaler => Ok(Checkpoint::open_upscaler(path, UpscalerKind::Temporal)?),
+        }
+    }
+
+    fn open_model(&self, path: &Path) -> Outcome<Checkpoint> {
+        let mut model = Checkpoint::open(path)?;
+        model.settle_fp8(self.fp8)?;
+        for (lora, weight) in &self.loras {
+            model.merge(lora, *weight)?;
+        }
+        Ok(model)
     }
 
     /// The expanded graph of a component, tied to its checkpoint.
     pub fn expand(&self, component: &str, checkpoint: &Checkpoint) -> Outcome<Graph> {
-        let mut graph = expand(&self.graphs[component], checkpoint.config())?;
+        let mut graph = expand(&self.graphs[component], checkpoint.config(), &self.options)?;
         ltxc_export::bind(&mut graph, checkpoint).map_err(|errors| {
             let listed = errors.iter().take(ltxc_export::LISTED);
             let mut text: Vec<String> = listed.map(ToString::to_string).collect();
@@ -196,18 +220,18 @@ impl Project {
     pub fn check_unused(
         &self,
         graphs: &BTreeMap<String, BTreeSet<String>>,
-        checkpoints: &BTreeMap<String, Checkpoint>,
+        checkpoints: &BTreeMap<Role, Checkpoint>,
     ) -> Outcome {
         for (role, checkpoint) in checkpoints {
             let used = graphs
                 .iter()
-                .filter(|(name, _)| self.role_of(name) == role)
+                .filter(|(name, _)| self.role_of(name) == *role)
                 .flat_map(|(_, keys)| keys.clone())
                 .collect();
             let unused = self
                 .pipeline
                 .unused
-                .get(role)
+                .get(role.name())
                 .map_or(&[][..], Vec::as_slice);
             ltxc_export::check_extra(checkpoint, &used, unused)
                 .map_err(|e| Failure::Input(e.into()))?;
@@ -246,6 +270,17 @@ pub fn find(source: &Source, shelf: Shelf, name: &Placed, base: &Path) -> Outcom
     )?)
 }
 
+fn read_fp8(options: &CompileOptions, preset: &PresetFile) -> Outcome<Fp8> {
+    match (options.fp8, &preset.fp8) {
+        (Some(given), _) => Ok(given),
+        (None, None) => Ok(Fp8::default()),
+        (None, Some(said)) => Ok(said
+            .text
+            .parse()
+            .map_err(|e: String| Diagnostic::new("preset::fp8", &preset.source, said.span, e))?),
+    }
+}
+
 fn find_target(
     source: &Source,
     options: &CompileOptions,
@@ -257,6 +292,11 @@ fn find_target(
         (None, Some(target)) => find(source, Shelf::Targets, target, base),
         (None, None) => Ok(library::read(Shelf::Targets, "ort-cpu", base)?),
     }
+}
+
+/// The flag of the command line that gives a checkpoint.
+pub fn flag_of(role: Role) -> String {
+    format!("--{}", role.key().replace('_', "-"))
 }
 
 /// The text encoder's folder, or the folder `tokenizer` beside it where the former holds no tokenizer.

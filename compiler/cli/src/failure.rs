@@ -121,6 +121,7 @@ input_errors!(
     ltxc_bundle::BundleError,
     ltxc_export::ExportError,
     ltxc_export::checkpoint::CheckpointError,
+    ltxc_export::checkpoint::LoraError,
     ltxc_export::tokenizer::TokenizerError,
 );
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use ltxc_bundle::{Plan, Stage, StageOp};
 use ltxc_front::library::Shelf;
-use ltxc_front::{Diagnostic, GraphFile, PipelineFile, Placed, TargetFile};
+use ltxc_front::{Diagnostic, GraphFile, PipelineFile, Placed, PresetFile, TargetFile};
 use ltxc_passes::{AttentionForm, Capabilities};
 
 use crate::compile::{base_of, find};
@@ -12,9 +12,12 @@ use crate::failure::{Failure, Outcome};
 
 /// The first opset with RMSNormalization and Attention.
 const OPSET_OF_ATTENTION: i64 = 23;
+/// The first opset whose DequantizeLinear takes 8-bit floats.
+const OPSET_OF_FP8: i64 = 19;
 
 /// What stages make.
 const TEXT: &str = "hidden states of the text";
+const TOKENS: &str = "tokens to start from";
 const LATENTS: &str = "latents";
 const PIXELS: &str = "pixels";
 
@@ -33,6 +36,16 @@ pub fn check_target(target: &TargetFile) -> Outcome {
         })?;
     }
     let can: Capabilities = target.capabilities.read()?;
+    if can.fp8_weights && target.opset < OPSET_OF_FP8 {
+        let message = format!(
+            "8-bit weights exist from opset {OPSET_OF_FP8}; this target says {}",
+            target.opset
+        );
+        return Err(target
+            .capabilities
+            .mistake("target::capabilities", message)
+            .into());
+    }
     let newest = can.rms_normalization || can.attention == AttentionForm::OnnxAttention;
     if newest && target.opset < OPSET_OF_ATTENTION {
         let message = format!(
@@ -79,29 +92,55 @@ pub fn read_graphs(
         .collect()
 }
 
+/// What the graphs let a preset choose, as the preset chose it.
+pub fn read_options(
+    preset: &PresetFile,
+    pipeline: &PipelineFile,
+) -> Outcome<BTreeMap<String, String>> {
+    let graphs = read_graphs(pipeline, &[])?;
+    let mut options: BTreeMap<String, String> =
+        graphs.values().flat_map(GraphFile::options).collect();
+    for (name, chosen) in &preset.options {
+        let known: Vec<&str> = options.keys().map(String::as_str).collect();
+        if !options.contains_key(name) {
+            let message = format!("no graph of the pipeline has the option `{name}`");
+            let mistake = Diagnostic::new("preset::option", &preset.source, chosen.span, message);
+            return Err(mistake.suggest(name, known).into());
+        }
+        options.insert(name.clone(), chosen.text.clone());
+    }
+    Ok(options)
+}
+
 /// The stages whose components are compiled.
 pub fn read_plan(pipeline: &PipelineFile, only: &[String]) -> Outcome<Plan> {
     let (mut stages, mut known) = (Vec::new(), Vec::<(&str, &str)>::new());
     for (name, section) in &pipeline.stages {
         let op: StageOp = section.read()?;
-        let (makes, component, reads) = parts_of(&op);
+        let parts = parts_of(&op);
         let wrong = |message| Failure::from(section.mistake("pipeline::stage", message));
-        if !pipeline.components.contains_key(component) {
-            let components: Vec<&str> = pipeline.components.keys().map(String::as_str).collect();
-            return Err(wrong(format!(
-                "the pipeline has no component `{component}`; it has {}",
-                components.join(", ")
-            )));
+        for component in &parts.components {
+            if !pipeline.components.contains_key(*component) {
+                let components: Vec<&str> =
+                    pipeline.components.keys().map(String::as_str).collect();
+                return Err(wrong(format!(
+                    "the pipeline has no component `{component}`; it has {}",
+                    components.join(", ")
+                )));
+            }
         }
-        if let Some((stage, needs)) = reads
-            && !known.contains(&(stage, needs))
-        {
+        if let Some((stage, needs)) = parts.reads.iter().find(|read| !known.contains(read)) {
             return Err(wrong(format!(
                 "no stage before this one makes {needs} under the name `{stage}`"
             )));
         }
-        known.push((name, makes));
-        if only.is_empty() || only.iter().any(|name| name == component) {
+        known.push((name, parts.makes));
+        if only.is_empty()
+            || parts
+                .components
+                .iter()
+                .all(|name| only.iter().any(|o| o == name))
+        {
             stages.push(Stage {
                 name: name.clone(),
                 op,
@@ -125,11 +164,39 @@ pub fn read_plan(pipeline: &PipelineFile, only: &[String]) -> Outcome<Plan> {
     })
 }
 
-/// What a stage makes, its component, and the stage it reads with what that must make.
-fn parts_of(op: &StageOp) -> (&'static str, &str, Option<(&str, &'static str)>) {
+/// What a stage makes, its components, and the stages it reads with what they must make.
+struct Parts<'a> {
+    makes: &'static str,
+    components: Vec<&'a str>,
+    reads: Vec<(&'a str, &'static str)>,
+}
+
+fn parts_of(op: &StageOp) -> Parts<'_> {
+    let parts = |makes, components, reads| Parts {
+        makes,
+        components,
+        reads,
+    };
     match op {
-        StageOp::EncodeText(stage) => (TEXT, &stage.component, None),
-        StageOp::Denoise(stage) => (LATENTS, &stage.component, Some((&stage.text, TEXT))),
-        StageOp::DecodeVideo(stage) => (PIXELS, &stage.component, Some((&stage.latents, LATENTS))),
+        StageOp::EncodeText(stage) => parts(TEXT, vec![&stage.component], vec![]),
+        StageOp::PrepareLatents(stage) => {
+            let reads = stage.latents.iter().map(|name| (name.as_str(), LATENTS));
+            parts(TOKENS, vec![&stage.component], reads.collect())
+        }
+        StageOp::Denoise(stage) => parts(
+            LATENTS,
+            vec![&stage.component],
+            vec![(&stage.text, TEXT), (&stage.start, TOKENS)],
+        ),
+        StageOp::UpscaleLatents(stage) => parts(
+            LATENTS,
+            vec![&stage.component, &stage.statistics],
+            vec![(&stage.latents, LATENTS)],
+        ),
+        StageOp::DecodeVideo(stage) => parts(
+            PIXELS,
+            vec![&stage.component],
+            vec![(&stage.latents, LATENTS)],
+        ),
     }
 }

@@ -15,6 +15,7 @@ pub fn runner(bundle: Bundle, threads: Option<usize>, keep: bool) -> Outcome<Run
             ..BackendOptions::default()
         },
         keep,
+        together: 1,
     };
     Runner::open(bundle, &options, &|text| note!("{text}")).map_err(|e| Failure::Input(e.into()))
 }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use ltxc_bundle::{Manifest, ModelFacts, PassRecord, Source, TargetInfo, VERSION};
 use ltxc_export::checkpoint::Checkpoint;
 use ltxc_export::{BundleWriter, ComponentSource, Dialect, file_name, weight_keys};
+use ltxc_front::Role;
 use ltxc_ir::Graph;
 use ltxc_passes::PassReport;
 use serde_json::Value as Json;
@@ -33,11 +34,15 @@ pub fn write_bundle(
     out: &Path,
     progress: &mut dyn Progress,
 ) -> Outcome<PathBuf> {
-    let checkpoints = project.checkpoints()?;
-    checkpoints
-        .values()
-        .flat_map(Checkpoint::notes)
-        .for_each(|note| progress.note(note));
+    let checkpoints = project.open_checkpoints()?;
+    let notes: Vec<String> = project
+        .preset
+        .notes
+        .iter()
+        .chain(checkpoints.values().flat_map(Checkpoint::notes))
+        .cloned()
+        .collect();
+    notes.iter().for_each(|note| progress.note(note));
     let graphs = expand_all(project, &checkpoints)?;
     let tokenizer = tokenizer(project)?;
     let model = model_facts(project, &graphs, &checkpoints);
@@ -46,12 +51,13 @@ pub fn write_bundle(
         opset: project.target.opset,
         ir_version: project.target.ir_version,
         half_weights: capabilities.half_weights,
+        fp8_weights: capabilities.fp8_weights,
     };
     let mut writer = BundleWriter::create(out)?;
     let mut components = BTreeMap::new();
     for (name, graph) in graphs {
         let compiled = project.lower(graph)?;
-        let checkpoint = &checkpoints[project.role_of(&name)];
+        let checkpoint = &checkpoints[&project.role_of(&name)];
         progress.component(&name, weight_bytes(&compiled.graph, checkpoint));
         let source = ComponentSource {
             name: &name,
@@ -67,10 +73,6 @@ pub fn write_bundle(
     if let Some((text, from)) = &tokenizer {
         writer.file(TOKENIZER, text.as_bytes(), vec![from.clone()])?;
     }
-    let notes = checkpoints
-        .values()
-        .flat_map(|c| c.notes().to_vec())
-        .collect();
     let manifest = Manifest {
         version: VERSION,
         producer: format!("ltxc {}", env!("CARGO_PKG_VERSION")),
@@ -84,6 +86,7 @@ pub fn write_bundle(
         model,
         components,
         tokenizer: tokenizer.map(|_| TOKENIZER.to_owned()),
+        options: project.options.clone(),
         plan: project.plan.clone(),
         defaults: project.defaults.clone(),
         files: BTreeMap::new(),
@@ -96,13 +99,13 @@ pub fn write_bundle(
 /// Expands and binds every component, and checks that no tensor is left over.
 pub fn expand_all(
     project: &Project,
-    checkpoints: &BTreeMap<String, Checkpoint>,
+    checkpoints: &BTreeMap<Role, Checkpoint>,
 ) -> Outcome<BTreeMap<String, Graph>> {
     let mut graphs = BTreeMap::new();
     for name in project.graphs.keys() {
         graphs.insert(
             name.clone(),
-            project.expand(name, &checkpoints[project.role_of(name)])?,
+            project.expand(name, &checkpoints[&project.role_of(name)])?,
         );
     }
     let complete = graphs.len() == project.pipeline.components.len();
@@ -134,10 +137,7 @@ fn weight_bytes(graph: &Graph, checkpoint: &Checkpoint) -> u64 {
 
 /// The tokenizer's text, where a component needs one, and the name it came from.
 pub fn tokenizer(project: &Project) -> Outcome<Option<(String, String)>> {
-    let needed = project
-        .graphs
-        .keys()
-        .any(|name| project.role_of(name) == "text_encoder");
+    let needed = project.roles().contains(&Role::TextEncoder);
     let Some(path) = project.tokenizer.as_ref().filter(|_| needed) else {
         return Ok(None);
     };
@@ -151,10 +151,10 @@ pub fn tokenizer(project: &Project) -> Outcome<Option<(String, String)>> {
 fn model_facts(
     project: &Project,
     graphs: &BTreeMap<String, Graph>,
-    checkpoints: &BTreeMap<String, Checkpoint>,
+    checkpoints: &BTreeMap<Role, Checkpoint>,
 ) -> ModelFacts {
     let config = checkpoints
-        .get("model")
+        .get(&Role::Model)
         .map_or(&Json::Null, Checkpoint::config);
     let decoder = project
         .plan
@@ -199,16 +199,20 @@ fn model_facts(
     }
 }
 
-fn sources(project: &Project, checkpoints: &BTreeMap<String, Checkpoint>) -> Vec<Source> {
+fn sources(project: &Project, checkpoints: &BTreeMap<Role, Checkpoint>) -> Vec<Source> {
     let size = |path: &Path| fs::metadata(path).map_or(0, |meta| meta.len());
     let mut sources = Vec::new();
     for (role, checkpoint) in checkpoints {
         let of = |path: &PathBuf| Source {
-            role: role.clone(),
+            role: role.name().to_owned(),
             name: file_name(path),
             bytes: size(path),
         };
         sources.extend(checkpoint.sources().iter().map(of));
+        sources.extend(checkpoint.loras().iter().map(|lora| Source {
+            role: "lora".to_owned(),
+            ..of(&lora.path().to_owned())
+        }));
     }
     let text = |role: &str, source: &ltxc_front::Source| Source {
         role: role.to_owned(),

@@ -98,12 +98,16 @@ fn every_snapshot_has_its_case() {
     let listed = |cases: &[&str]| cases.iter().map(ToString::to_string).collect::<Vec<_>>();
     let checkpoints: Vec<&str> = CHECKPOINTS.iter().map(|(name, _)| *name).collect();
     let encoders: Vec<&str> = TEXT_ENCODERS.iter().map(|(name, _)| *name).collect();
+    let loras: Vec<&str> = LORAS.iter().map(|(name, _)| *name).collect();
     let bundles: Vec<&str> = BUNDLES.iter().map(|(name, _)| *name).collect();
     let folders = [
         ("yaml", names(cases("tests/bad/yaml", "yaml"))),
         ("presets", names(cases("tests/bad/presets", "yaml"))),
         ("commands", names(cases("tests/bad/commands", "cmd"))),
-        ("safetensors", listed(&[checkpoints, encoders].concat())),
+        (
+            "safetensors",
+            listed(&[checkpoints, encoders, loras].concat()),
+        ),
         ("bundles", listed(&bundles)),
     ];
     for (folder, known) in folders {
@@ -281,6 +285,83 @@ fn checkpoints_are_refused() {
     });
 }
 
+const LAYER: &str = "diffusion_model.transformer_blocks.0.attn1.to_q";
+
+/// A pair of factors for a layer that is 192 wide, of rank 2.
+fn pair() -> Parts {
+    Parts::empty()
+        .with(&format!("{LAYER}.lora_up.weight"), &[192, 2])
+        .with(&format!("{LAYER}.lora_down.weight"), &[2, 192])
+}
+
+/// Makes a LoRA that the example's model cannot take.
+const LORAS: &[Case<Parts>] = &[
+    ("lora_of_another_model", |_| {
+        (0..4)
+            .flat_map(|i| [(i, "to_q"), (i, "to_k")])
+            .fold(Parts::empty(), |made, (i, name)| {
+                let layer = format!("transformer.transformer_blocks.{i}.attn1.{name}");
+                made.with(&format!("{layer}.lora_A.weight"), &[4, 2048])
+                    .with(&format!("{layer}.lora_B.weight"), &[2048, 4])
+            })
+            .bytes()
+    }),
+    ("lora_of_more_layers", |p| {
+        (4..20)
+            .fold(p, |made, i| {
+                let layer = format!("diffusion_model.transformer_blocks.{i}.attn1.to_q");
+                made.with(&format!("{layer}.lora_up.weight"), &[192, 2])
+                    .with(&format!("{layer}.lora_down.weight"), &[2, 192])
+            })
+            .bytes()
+    }),
+    ("lora_with_unknown_keys", |p| {
+        p.with(&format!("{LAYER}.lora_sideways.weight"), &[2, 192])
+            .with("text_encoder.encoder.block.0.q.lora_A.weight", &[2, 192])
+            .with(&format!("{LAYER}.dora_scale"), &[192, 1])
+            .bytes()
+    }),
+    ("lora_without_its_other_half", |p| {
+        p.with("diffusion_model.proj_out.lora_up.weight", &[16, 2])
+            .bytes()
+    }),
+    ("lora_of_rank_zero", |_| {
+        Parts::empty()
+            .with(&format!("{LAYER}.lora_up.weight"), &[192, 0])
+            .with(&format!("{LAYER}.lora_down.weight"), &[0, 192])
+            .bytes()
+    }),
+    ("lora_truncated", |p| {
+        let bytes = p.bytes();
+        bytes[..bytes.len() - 100].to_vec()
+    }),
+    ("lora_whose_settings_are_no_json", |mut p| {
+        let settings = json!({"lora_adapter_metadata": "{lora_alpha: 4"});
+        p.header.insert("__metadata__".into(), settings);
+        p.bytes()
+    }),
+    ("lora_that_is_a_checkpoint", |_| {
+        fs::read(root().join("examples/shapes/weights/ltxv-shapes.safetensors")).unwrap()
+    }),
+];
+
+#[test]
+fn loras_are_refused() {
+    all(LORAS, |(name, make)| {
+        let tmp = TempDir::new().unwrap();
+        let file = tmp.path().join("style.safetensors");
+        fs::write(&file, make(pair())).unwrap();
+        let preset = "presets/shapes.yaml";
+        let said = refusal(&["check", preset, "--lora", file.to_str().unwrap()]);
+        snapshot(
+            "tests/bad/safetensors",
+            name,
+            &said,
+            &[(tmp.path(), "$TMP")],
+        );
+    });
+}
+
 /// Damages a copy of the folder with the text encoder and the tokenizer.
 const TEXT_ENCODERS: &[Damage] = &[
     ("text_config_is_no_json", |p| {
@@ -382,7 +463,8 @@ const BUNDLES: &[Damage] = &[
     }),
     ("manifest_is_truncated", |b| {
         let text = fs::read_to_string(b.join("manifest.json")).unwrap();
-        fs::write(b.join("manifest.json"), &text[..text.len() / 2]).unwrap();
+        let cut = text.find("\"components\"").unwrap();
+        fs::write(b.join("manifest.json"), &text[..cut]).unwrap();
     }),
     ("manifest_is_a_folder", |b| {
         fs::remove_file(b.join("manifest.json")).unwrap();
@@ -398,7 +480,7 @@ const BUNDLES: &[Damage] = &[
         fs::write(b.join("manifest.json"), [0xff; 9]).unwrap()
     }),
     ("manifest_of_a_later_version", |b| {
-        manifest(b, |m| m["version"] = json!(2))
+        manifest(b, |m| m["version"] = json!(99))
     }),
     ("manifest_without_a_version", |b| {
         manifest(b, |m| m["version"] = Value::Null)

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use common::safetensors::{MATRIX, Parts, project_of_matrices};
 use common::{all, command, ltxc, root, run, shapes, snapshot};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 const PRESET: &str = "presets/shapes.yaml";
@@ -140,6 +140,35 @@ fn two_compiles_give_the_same_bytes() {
     let out = second.to_str().unwrap();
     assert_eq!(ltxc(&["compile", PRESET, "-o", out]).fine().trim(), out);
     assert_eq!(files(shapes()), files(&second));
+}
+
+#[test]
+fn a_merged_lora_is_named_and_changes_the_same_bytes_each_time() {
+    let tmp = TempDir::new().unwrap();
+    let checkpoint = "tests/fixtures/0.9.8-distilled-like/ltxv-2b-0.9.8-distilled.safetensors";
+    let compile = |name: &str, more: &[&str]| {
+        let out = tmp.path().join(name);
+        let base = ["compile", "ltxv", "--checkpoint", checkpoint];
+        let rest = ["--only", "transformer", "-o", out.to_str().unwrap()];
+        ltxc(&[&base, more, &rest].concat()).fine();
+        files(&out)
+    };
+    let lora = ["--lora", "tests/fixtures/lora/peft.safetensors:-0.5"];
+    let (none, first, second) = (compile("a", &[]), compile("b", &lora), compile("c", &lora));
+    assert_eq!(first, second);
+    let data = "transformer.onnx.data";
+    assert_ne!(none[data], first[data]);
+    assert_eq!(none[data].len(), first[data].len());
+    let manifest: Value = serde_json::from_slice(&first["manifest.json"]).unwrap();
+    assert_eq!(manifest["sources"][1]["role"], "lora");
+    assert_eq!(manifest["sources"][1]["name"], "peft.safetensors");
+    let from = manifest["files"][data]["from"].as_array().unwrap();
+    assert!(from.contains(&json!("peft.safetensors")), "{from:?}");
+    let note = manifest["notes"][0].as_str().unwrap();
+    assert!(
+        note.contains("changes 33 weights") && note.contains("weight -0.5"),
+        "{note}"
+    );
 }
 
 #[test]

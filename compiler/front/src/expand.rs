@@ -30,8 +30,12 @@ const MAX_COPIES: usize = 20_000;
 /// Longest name of a value or weight.
 const MAX_NAME: usize = 1000;
 
-/// Expands a graph for a checkpoint whose config is given.
-pub fn expand(file: &GraphFile, config: &Json) -> Result<Graph, Vec<Diagnostic>> {
+/// Expands a graph for a checkpoint whose config is given, with what a preset chose by option.
+pub fn expand(
+    file: &GraphFile,
+    config: &Json,
+    options: &BTreeMap<String, String>,
+) -> Result<Graph, Vec<Diagnostic>> {
     let mut expander = Expander {
         file,
         reader: Reader::new(file.source.clone()),
@@ -41,7 +45,7 @@ pub fn expand(file: &GraphFile, config: &Json) -> Result<Graph, Vec<Diagnostic>>
         copies: 0,
     };
     expander.graph.doc.clone_from(&file.doc);
-    let done = expander.run(config);
+    let done = expander.run(config, options);
     let graph = expander.graph;
     expander.reader.finish(done).map(|()| graph)
 }
@@ -77,7 +81,7 @@ impl Frame {
 }
 
 impl<'f> Expander<'f> {
-    fn run(&mut self, config: &Json) -> Read<()> {
+    fn run(&mut self, config: &Json, options: &BTreeMap<String, String>) -> Read<()> {
         let section = if self.file.config.is_empty() {
             config.clone()
         } else {
@@ -90,6 +94,7 @@ impl<'f> Expander<'f> {
             prefix: self.file.prefix.clone(),
             scope: Scope {
                 config: section.into(),
+                options: options.clone().into(),
                 ..Scope::default()
             },
             locals: BTreeMap::new(),
@@ -114,8 +119,21 @@ impl<'f> Expander<'f> {
         self.statements(&mut frame, &self.file.body);
         for (key, tree) in &self.file.outputs {
             let value = self.value(&frame, tree, &key.name)?;
-            self.graph.output(&key.name, value);
+            self.graph_output(key, value)?;
         }
+        Ok(())
+    }
+
+    /// In a compiled graph, an output and any other value of its name would be the same value.
+    fn graph_output(&mut self, key: &Key, value: NodeId) -> Read<()> {
+        if self.graph.find(&key.name).is_some_and(|id| id != value) {
+            let message = format!("the output `{}` has the name of another value", key.name);
+            let diagnostic = self.reader.at("graph::output", key.span, message);
+            return Err(self
+                .reader
+                .report(diagnostic.help("give one of them another name")));
+        }
+        self.graph.output(&key.name, value);
         Ok(())
     }
 

@@ -7,14 +7,15 @@ use serde::Deserialize;
 
 use crate::diagnostic::{Diagnostic, Source, Span};
 use crate::graph_file::{check_names, map_pairs};
-use crate::kind::{FileKind, parse_as};
+use crate::kind::{FileKind, kind_of, parse_as};
 use crate::overrides::{blame_override, set};
 use crate::reader::{Fields, Read, Reader, Reported, check_version};
+use crate::released;
 use crate::section::{Placed, Section};
 use crate::tree::{Key, Kind, Tree};
 
 /// Longest name of a preset, pipeline or target.
-const MAX_NAME: usize = 100;
+pub(crate) const MAX_NAME: usize = 100;
 /// Opsets whose operators the exporter writes.
 const OPSETS: RangeInclusive<i64> = 18..=24;
 /// File format versions that hold those opsets.
@@ -62,19 +63,41 @@ pub enum Role {
     Model,
     /// The T5 encoder.
     TextEncoder,
+    /// Latents to latents of twice the rows and columns.
+    SpatialUpscaler,
+    /// Latents to latents of twice the frames.
+    TemporalUpscaler,
 }
 
 impl Role {
-    /// The name in files.
+    /// Every role.
+    pub const ALL: [Self; 4] = [
+        Self::Model,
+        Self::TextEncoder,
+        Self::SpatialUpscaler,
+        Self::TemporalUpscaler,
+    ];
+
+    /// The name in pipelines.
     pub fn name(self) -> &'static str {
         match self {
             Self::Model => "model",
             Self::TextEncoder => "text_encoder",
+            Self::SpatialUpscaler => "spatial_upscaler",
+            Self::TemporalUpscaler => "temporal_upscaler",
+        }
+    }
+
+    /// The key in presets; with dashes it is the flag of the command line.
+    pub fn key(self) -> &'static str {
+        match self {
+            Self::Model => "checkpoint",
+            other => other.name(),
         }
     }
 }
 
-/// A pipeline bound to files, a target and defaults.
+/// A pipeline bound to files, a target and defaults; a preset or a released config says it.
 #[derive(Clone, Debug)]
 pub struct PresetFile {
     /// Name of the preset.
@@ -85,12 +108,18 @@ pub struct PresetFile {
     pub pipeline: Placed,
     /// Name or path of the target, if it says one.
     pub target: Option<Placed>,
-    /// Checkpoint, relative to the preset.
-    pub checkpoint: Option<String>,
-    /// Text encoder, relative to the preset.
-    pub text_encoder: Option<String>,
+    /// Paths of the checkpoints it names, relative to the preset.
+    pub checkpoints: BTreeMap<Role, String>,
     /// Tokenizer, relative to the preset; beside the text encoder where left out.
     pub tokenizer: Option<String>,
+    /// What to do where the preset names a file that is not here, by checkpoint role.
+    pub missing: BTreeMap<Role, String>,
+    /// What the caller should know of how the preset was read.
+    pub notes: Vec<String>,
+    /// Compile-time choices of the graphs by name, each with its place.
+    pub options: BTreeMap<String, Placed>,
+    /// How FP8 weights without scales are meant: `auto`, `plain` or `hadamard`.
+    pub fp8: Option<Placed>,
     /// What a run uses where the caller says nothing.
     pub defaults: Section,
     /// The file.
@@ -155,13 +184,15 @@ fn read_fields<T>(
     read: impl FnOnce(&mut Reader, &mut Fields<'_>) -> Read<T>,
 ) -> Read<T> {
     let mut fields = reader.map(tree, &format!("a {}", kind.name()))?;
-    check_version(reader, &mut fields)?;
+    if kind != FileKind::Released {
+        check_version(reader, &mut fields)?;
+    }
     let value = read(reader, &mut fields);
     let closed = reader.close(fields);
     value.and_then(|value| closed.map(|()| value))
 }
 
-fn optional(
+pub(crate) fn optional(
     reader: &mut Reader,
     fields: &mut Fields<'_>,
     name: &'static str,
@@ -219,6 +250,19 @@ fn placed(
         text,
         span: tree.span,
     }))
+}
+
+fn options(reader: &mut Reader, fields: &mut Fields<'_>) -> Read<BTreeMap<String, Placed>> {
+    let Some(tree) = fields.take("options") else {
+        return Ok(BTreeMap::new());
+    };
+    let pairs = map_pairs(reader, tree, "`options`")?;
+    let option = |(key, tree): &(Key, Tree)| {
+        let text = reader.text(tree, &format!("the option `{}`", key.name))?;
+        let span = key.span;
+        Ok((key.name.clone(), Placed { text, span }))
+    };
+    pairs.iter().map(option).collect()
 }
 
 fn one_of(
@@ -314,9 +358,22 @@ fn stages(reader: &mut Reader, tree: &Tree) -> Read<Vec<(String, Section)>> {
     Ok(fields.into_iter().map(stage).collect())
 }
 
+/// The checkpoints that a preset names.
+fn checkpoints(reader: &mut Reader, fields: &mut Fields<'_>) -> Read<BTreeMap<Role, String>> {
+    let mut named = |role: Role| {
+        let path = optional(reader, fields, role.key());
+        path.map(|path| path.map(|path| (role, path)))
+    };
+    let read = Role::ALL.map(&mut named);
+    read.into_iter().filter_map(Result::transpose).collect()
+}
+
 impl PresetFile {
-    /// Reads a preset; `overrides` are `--set` paths and values.
+    /// Reads a preset or a released config; `overrides` are `--set` paths and values.
     pub fn read(source: &Source, overrides: &[(String, String)]) -> Result<Self, Vec<Diagnostic>> {
+        if let Ok(kind @ FileKind::Released) = kind_of(source) {
+            return open(source, kind, overrides, released::read);
+        }
         open(source, FileKind::Preset, overrides, |reader, fields| {
             let name = plain_name(reader, fields, "preset");
             let doc = optional(reader, fields, "doc");
@@ -325,14 +382,15 @@ impl PresetFile {
                 let _ = fields.need(reader, "pipeline");
             }
             let target = placed(reader, fields, "target");
-            let checkpoint = optional(reader, fields, "checkpoint");
-            let text_encoder = optional(reader, fields, "text_encoder");
+            let checkpoints = checkpoints(reader, fields);
             let tokenizer = optional(reader, fields, "tokenizer");
+            let fp8 = placed(reader, fields, "fp8");
             let empty = Tree {
                 kind: Kind::Map(Vec::new()),
                 span: Span::default(),
             };
             let defaults = fields.take("defaults").unwrap_or(&empty);
+            let options = options(reader, fields);
             let is_map = reader.map(defaults, "`defaults`").map(|_| ());
             is_map?;
             Ok(Self {
@@ -340,9 +398,12 @@ impl PresetFile {
                 doc: doc?.unwrap_or_default(),
                 pipeline: pipeline?.ok_or(Reported)?,
                 target: target?,
-                checkpoint: checkpoint?,
-                text_encoder: text_encoder?,
+                checkpoints: checkpoints?,
                 tokenizer: tokenizer?,
+                missing: BTreeMap::new(),
+                notes: Vec::new(),
+                options: options?,
+                fp8: fp8?,
                 defaults: Section {
                     what: "`defaults`".to_owned(),
                     tree: defaults.clone(),

@@ -7,7 +7,7 @@ use ltxc_ir::{Size, SizeRange};
 use crate::diagnostic::{Diagnostic, Source, Span};
 use crate::kind::{FileKind, parse_as};
 use crate::reader::{Fields, Read, Reader, check_version};
-use crate::tree::{Key, Tree};
+use crate::tree::{Key, Kind, Tree};
 
 /// A component's description.
 #[derive(Clone, Debug)]
@@ -64,6 +64,18 @@ impl GraphFile {
         let mut reader = Reader::new(source.clone());
         let file = read_file(&mut reader, &tree, source);
         reader.finish(file)
+    }
+
+    /// The options it reads, each with the first of its values, which is the default.
+    pub fn options(&self) -> BTreeMap<String, String> {
+        let option = |(_, tree): &(Key, Tree)| {
+            let name = tree.get("option")?.as_text()?.to_owned();
+            let Kind::List(values) = &tree.get("one_of")?.kind else {
+                return None;
+            };
+            Some((name, values.first()?.as_text()?.to_owned()))
+        };
+        self.params.iter().filter_map(option).collect()
     }
 }
 

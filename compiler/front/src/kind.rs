@@ -1,4 +1,4 @@
-//! Which of the four kinds a file is.
+//! Which of the five kinds a file is.
 
 use serde_json::Value as Json;
 
@@ -16,9 +16,13 @@ pub enum FileKind {
     Preset,
     /// A target.
     Target,
+    /// A configuration file of the original program.
+    Released,
 }
 
 impl FileKind {
+    /// The keys that name a released config, which does not start with `ltxc`.
+    const RELEASED: [&'static str; 2] = ["pipeline_type", "checkpoint_path"];
     /// The key that names a file of this kind, in the order of looking: a preset also names its pipeline and target.
     const KEYS: [(&'static str, Self); 4] = [
         ("preset", Self::Preset),
@@ -34,6 +38,7 @@ impl FileKind {
             Self::Pipeline => "pipeline",
             Self::Preset => "preset",
             Self::Target => "target",
+            Self::Released => "released config",
         }
     }
 }
@@ -43,14 +48,17 @@ pub fn plain_value(source: &Source) -> Result<Json, Diagnostic> {
     Ok(parse(source)?.to_json())
 }
 
-/// What kind of file this is, by the key after `ltxc: 1`.
+/// What kind of file this is, by the key after `ltxc: 1`, or by the keys of a released config.
 pub fn kind_of(source: &Source) -> Result<FileKind, Diagnostic> {
     kind_of_tree(source, &parse(source)?)
 }
 
 fn kind_of_tree(source: &Source, tree: &Tree) -> Result<FileKind, Diagnostic> {
-    // A preset without its name is still no pipeline.
     let has = |key: &str| tree.get(key).is_some();
+    if !has("ltxc") && FileKind::RELEASED.into_iter().any(has) {
+        return Ok(FileKind::Released);
+    }
+    // A preset without its name is still no pipeline.
     let nameless = has("pipeline") && !["components", "stages", "video"].into_iter().any(has);
     let found = FileKind::KEYS
         .iter()

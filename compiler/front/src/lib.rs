@@ -1,4 +1,4 @@
-//! The front end: YAML files to graphs, pipelines, presets and targets.
+//! The front end: YAML files to graphs, pipelines, presets and targets; released configs become presets.
 //!
 //! It reads text and a checkpoint's config; it never sees weight bytes. Every mistake is a [`Diagnostic`] with file,
 //! line, column and what to write instead; all mistakes of a phase are collected.
@@ -11,6 +11,7 @@ mod kind;
 pub mod library;
 mod overrides;
 mod reader;
+mod released;
 mod scope;
 mod section;
 mod syntax;
@@ -21,4 +22,5 @@ pub use expand::expand;
 pub use files::{ComponentEntry, PassEntry, PipelineFile, PresetFile, Role, TargetFile};
 pub use graph_file::GraphFile;
 pub use kind::{FileKind, kind_of, plain_value};
+pub use overrides::section_of;
 pub use section::{Placed, Section};

@@ -1,6 +1,7 @@
 //! `--set`: values from the command line in place of those in a file.
 
 use crate::diagnostic::{Diagnostic, Source, Span};
+use crate::section::Section;
 use crate::tree::{Key, Kind, Tree, parse};
 
 /// What has no place in the file came from the command line.
@@ -27,6 +28,37 @@ pub fn set(tree: &mut Tree, path: &str, value: &str) -> Result<(), Diagnostic> {
         span: Span::default(),
     };
     Ok(())
+}
+
+/// What `--set` says under one key, where there is no file to say it; anything else is refused.
+pub fn section_of(
+    key: &'static str,
+    overrides: &[(String, String)],
+) -> Result<Section, Diagnostic> {
+    let mut tree = Tree {
+        kind: Kind::Map(Vec::new()),
+        span: Span::default(),
+    };
+    for (path, value) in overrides {
+        if path.split('.').next() != Some(key) {
+            let source = Source::new("--set", "");
+            let message = format!("`{path}` was decided when the bundle was compiled");
+            let mistake = Diagnostic::new("set::compiled", &source, Span::default(), message);
+            return Err(mistake.help(format!(
+                "only `{key}.NAME` can be set for a bundle; compile the preset again for the rest"
+            )));
+        }
+        set(&mut tree, path, value)?;
+    }
+    let empty = Tree {
+        kind: Kind::Map(Vec::new()),
+        span: Span::default(),
+    };
+    Ok(Section {
+        what: format!("`{key}`"),
+        tree: tree.get(key).cloned().unwrap_or(empty),
+        source: Source::new("--set", ""),
+    })
 }
 
 /// The field of a map, made where it is missing; anything else than a map is replaced by one. Its key loses its

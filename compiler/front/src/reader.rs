@@ -228,6 +228,7 @@ pub fn in_words(error: &str) -> String {
     };
     let text = rename(&text, "unknown field ", "there is no key ");
     let text = rename(&text, "missing field ", "it needs the key ");
+    let text = rename(&text, "expected ", "it must be ");
     rename(&text, "unknown variant ", "there is no ")
 }
 
@@ -245,7 +246,6 @@ pub struct Fields<'t> {
 impl<'t> Fields<'t> {
     /// Takes a field if it is there and not `~`.
     pub fn take(&mut self, name: &'static str) -> Option<&'t Tree> {
-        self.known.push(name);
         if let Some(at) = self
             .returned
             .iter()
@@ -253,13 +253,18 @@ impl<'t> Fields<'t> {
         {
             return Some(self.returned.swap_remove(at).1);
         }
+        self.take_entry(name).map(|(_, value)| value)
+    }
+
+    /// Takes a field together with its key if it is there and not `~`.
+    pub fn take_entry(&mut self, name: &'static str) -> Option<&'t (Key, Tree)> {
+        self.known.push(name);
         let slot = self
             .fields
             .iter_mut()
             .find(|field| field.is_some_and(|(key, _)| key.name == name))?;
         slot.take()
-            .map(|(_, value)| value)
-            .filter(|value| !matches!(value.kind, Kind::Null))
+            .filter(|(_, value)| !matches!(value.kind, Kind::Null))
     }
 
     /// Takes a field that must be there.

@@ -28,6 +28,8 @@ pub struct Scope {
     pub config: Arc<Json>,
     /// The list item of the innermost `sequence`.
     pub item: Arc<Json>,
+    /// What the preset chose, by the name of the option.
+    pub options: Arc<BTreeMap<String, String>>,
 }
 
 impl Value {
@@ -80,7 +82,7 @@ impl Scope {
     }
 
     /// Evaluates whatever stands at a place: a literal, a name, an expression, `{config: ..}`, `{item: ..}`,
-    /// `{product: ..}`.
+    /// `{option: ..}`, `{product: ..}`.
     pub fn evaluate(&self, reader: &mut Reader, tree: &Tree) -> Read<Value> {
         match &tree.kind {
             Kind::Text(text) => self.evaluate_text(reader, tree, text),
@@ -130,13 +132,18 @@ impl Scope {
             reader.close(fields)?;
             return value;
         }
+        if let Some(option) = fields.take("option") {
+            let one_of = fields.need(reader, "one_of");
+            reader.close(fields)?;
+            return self.option(reader, option, one_of?);
+        }
         let (config, item) = (fields.take("config"), fields.take("item"));
         let default = fields.take("default");
         reader.close(fields)?;
         let (root, path) = match (config, item) {
             (Some(path), None) => (&self.config, path),
             (None, Some(path)) => (&self.item, path),
-            _ => return Err(reader.mistake("graph::value", tree.span, "write `{config: PATH}`, `{item: PATH}` or `{product: ..}`, with `default` where it may be missing")),
+            _ => return Err(reader.mistake("graph::value", tree.span, "write `{config: PATH}` or `{item: PATH}`, with `default` where it may be missing, `{option: NAME, one_of: [..]}` or `{product: ..}`")),
         };
         let text = reader.text(path, "the path")?;
         match (lookup(root, &text), default) {
@@ -148,6 +155,23 @@ impl Scope {
                 format!("the checkpoint's config has no `{text}` here"),
             )),
         }
+    }
+
+    /// What the preset chose of a list; its first entry where the preset says nothing.
+    fn option(&self, reader: &mut Reader, option: &Tree, one_of: &Tree) -> Read<Value> {
+        let name = reader.text(option, "the option")?;
+        let known: Vec<String> = reader.plain(one_of, "`one_of`")?;
+        let chosen = self.options.get(&name).or(known.first());
+        let Some(chosen) = chosen else {
+            return Err(reader.mistake("graph::option", one_of.span, "`one_of` is empty"));
+        };
+        if known.contains(chosen) {
+            return Ok(Value::Json(Arc::new(Json::String(chosen.clone()))));
+        }
+        let message = format!("the option `{name}` cannot be `{chosen}`");
+        let diagnostic = reader.at("graph::option", option.span, message);
+        let known = known.iter().map(String::as_str);
+        Err(reader.report(diagnostic.suggest(chosen, known)))
     }
 
     /// A product over a config list: `items` (path), `times` (start), `table` (factor by item name).

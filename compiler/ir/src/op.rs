@@ -360,6 +360,14 @@ ops! {
         /// Added under the root.
         eps: f64,
     }
+    /// Channels (axis 1) in `groups` runs, each normed as `layer_norm` does over itself and every later axis; then times
+    /// `w` plus `b` per channel where given.
+    GroupNorm "group_norm" ("x", "w?", "b?") {
+        /// How many runs of channels.
+        groups: usize,
+        /// Added under the root.
+        eps: f64,
+    }
     /// Rotary embedding over the whole last axis; `cos` and `sin` have one column per pair.
     Rope "rope" ("x", "cos", "sin") {
         /// `interleaved` or `halves`.

@@ -1,5 +1,6 @@
 //! Every rule there is. One rule, one file, one name.
 
+mod decompose_group_norm;
 mod decompose_rms_norm;
 mod decompose_rope;
 mod decompose_sdpa;
@@ -17,6 +18,7 @@ use crate::rule::Rule;
 /// Every rule, sorted by id.
 pub fn rules() -> Vec<Box<dyn Rule>> {
     vec![
+        Box::new(decompose_group_norm::DecomposeGroupNorm),
         Box::new(decompose_rms_norm::DecomposeRmsNorm),
         Box::new(decompose_rope::DecomposeRope),
         Box::new(decompose_sdpa::DecomposeSdpa),

@@ -16,6 +16,9 @@ pub struct Capabilities {
     pub half_weights: bool,
     /// Whether bfloat16 exists at all.
     pub bf16: bool,
+    /// Whether 8-bit weights may be stored and widened by `DequantizeLinear` (opset 19).
+    #[serde(default)]
+    pub fp8_weights: bool,
 }
 
 /// How a target wants attention.

@@ -126,6 +126,9 @@ impl Builder {
             paths,
             notes: self.notes,
             config,
+            scales: BTreeMap::new(),
+            rotated: super::fp8::Rotated::new(),
+            loras: Vec::new(),
         }
     }
 }

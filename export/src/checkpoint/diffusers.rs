@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::builder::Builder;
 use super::error::CheckpointError;
 use super::json::read_json;
+use super::scales::take_scales;
 use super::scheduler::DiffusersScheduler;
 use super::transformer_dialect::{self, DiffusersTransformer, Mismatch};
 use super::vae_dialect::DiffusersVae;
@@ -54,7 +55,7 @@ pub(super) fn open(folder: &Path) -> Result<Checkpoint, CheckpointError> {
         vae.canonical_key(key)
     })?;
     let config = json!({ "transformer": transformer, "vae": vae.config, "scheduler": scheduler });
-    Ok(builder.finish(config))
+    take_scales(builder.finish(config))
 }
 
 fn component<T: DeserializeOwned>(folder: &Path, file: &str) -> Result<T, CheckpointError> {

@@ -1,7 +1,7 @@
 //! Checkpoints as users have them on disk, in one dialect.
 //!
 //! Whatever the layout (an original single file, a diffusers folder, a Hugging Face or single-file
-//! T5), the tensors are known by the keys of the original release and the configuration has the
+//! T5, an upscaler), the tensors are known by the keys of the original release and the configuration has the
 //! original form. A checkpoint that opens has been checked: every tensor lies inside its file and
 //! its length fits its shape. Nothing here reads weights before they are asked for, executes
 //! anything from a checkpoint, or decides which tensors a model needs.
@@ -10,13 +10,17 @@ mod builder;
 mod diffusers;
 mod dtype;
 mod error;
+mod fp8;
 mod header;
 mod json;
+mod lora;
+mod scales;
 mod scheduler;
 mod single_file;
 mod source;
 mod text_encoder;
 mod transformer_dialect;
+mod upscaler;
 mod vae_dialect;
 mod vae_walk;
 mod weights;
@@ -28,7 +32,10 @@ use serde_json::Value;
 
 pub use dtype::Dtype;
 pub use error::CheckpointError;
+pub use fp8::Fp8;
+pub use lora::{Change, Lora, LoraError};
 use source::Source;
+pub use upscaler::UpscalerKind;
 
 /// Where one tensor lies and what it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,6 +64,10 @@ pub struct Checkpoint {
     paths: Vec<PathBuf>,
     notes: Vec<String>,
     config: Value,
+    /// By the key of the weight they belong to.
+    scales: BTreeMap<String, f32>,
+    rotated: fp8::Rotated,
+    loras: Vec<Lora>,
 }
 
 impl Checkpoint {
@@ -100,8 +111,21 @@ impl Checkpoint {
         text_encoder::open(path)
     }
 
+    /// Opens a latent upscaler: an original `.safetensors` file, its diffusers folder, or a folder with
+    /// `latent_upsampler/` in it.
+    pub fn open_upscaler(path: &Path, kind: UpscalerKind) -> Result<Self, CheckpointError> {
+        upscaler::open(path, kind)
+    }
+
+    /// Opens a file for its tensors and metadata alone.
+    fn open_tensors(path: &Path) -> Result<(Self, BTreeMap<String, String>), CheckpointError> {
+        let mut builder = builder::Builder::default();
+        let metadata = builder.add_file(path, |key| Some(key.to_owned()))?;
+        Ok((builder.finish(Value::Null), metadata))
+    }
+
     /// The configuration in the original form: `transformer`, `vae`, `scheduler` and perhaps
-    /// `allowed_inference_steps`; for text encoders `text_encoder`.
+    /// `allowed_inference_steps`; for text encoders `text_encoder`, for upscalers `upscaler`.
     pub fn config(&self) -> &Value {
         &self.config
     }
@@ -153,6 +177,21 @@ impl Checkpoint {
             ));
         };
         source.with_bytes(tensor.offset + start, bytes, f)
+    }
+
+    /// What a weight's elements are multiplied by, if the checkpoint states it.
+    pub fn scale(&self, key: &str) -> Option<f32> {
+        self.scales.get(key).copied()
+    }
+
+    /// Whether the rows of a weight were multiplied by a Hadamard matrix.
+    pub fn is_rotated(&self, key: &str) -> bool {
+        self.rotated.contains(key)
+    }
+
+    /// Whether a weight is more than its stored elements and a scale, so that it is computed anew.
+    pub fn is_computed(&self, key: &str) -> bool {
+        self.is_rotated(key) || self.loras.iter().any(|lora| lora.changes(key))
     }
 
     /// The files, in the order that [`TensorInfo::file`] counts.

@@ -8,6 +8,7 @@ use super::Checkpoint;
 use super::builder::Builder;
 use super::error::CheckpointError;
 use super::json::object;
+use super::scales::take_scales;
 use super::transformer_dialect::PREFIX;
 
 /// What the keys of the VAE start with.
@@ -33,5 +34,5 @@ pub(super) fn open(path: &Path, given: Option<&Value>) -> Result<Checkpoint, Che
         );
         return Err(CheckpointError::unexpected(path, expected, "none"));
     }
-    Ok(builder.finish(config))
+    take_scales(builder.finish(config))
 }

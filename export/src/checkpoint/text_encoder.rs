@@ -11,6 +11,7 @@ use serde_json::json;
 use super::builder::Builder;
 use super::error::CheckpointError;
 use super::json::read_json;
+use super::scales::take_scales;
 use super::{Checkpoint, weights};
 
 const STEM: &str = "model";
@@ -59,7 +60,7 @@ pub(super) fn open(path: &Path) -> Result<Checkpoint, CheckpointError> {
         None => T5Config::default(),
     };
     let config = original(&sizes, &config, &mut builder);
-    Ok(builder.finish(config))
+    take_scales(builder.finish(config))
 }
 
 fn component_folder(path: &Path) -> PathBuf {

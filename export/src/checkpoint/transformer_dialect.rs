@@ -111,22 +111,64 @@ pub(super) fn require<T: PartialEq + std::fmt::Debug + ?Sized>(
     Err((format!("{name} = {expected:?}"), format!("{found:?}")))
 }
 
+/// Names of the original and of diffusers where they differ: first parts of a key, then any parts.
+const FIRST: [(&str, &str); 2] = [("patchify_proj", "proj_in"), ("adaln_single", "time_embed")];
+const ANY: [(&str, &str); 2] = [("q_norm", "norm_q"), ("k_norm", "norm_k")];
+
+/// The name that diffusers has for a part of the transformer, given without prefix.
+pub(super) fn diffusers_key(key: &str) -> String {
+    renamed(key, |(original, diffusers)| (original, diffusers))
+}
+
+/// A key with its parts renamed from the first to the second of what `pair` makes of each pair of names.
+fn renamed(
+    key: &str,
+    pair: fn((&'static str, &'static str)) -> (&'static str, &'static str),
+) -> String {
+    let name = |part: &str, names: &[(&'static str, &'static str)]| {
+        let mut pairs = names.iter().map(|names| pair(*names));
+        pairs.find(|(from, _)| *from == part).map(|(_, to)| to)
+    };
+    let parts = key.split('.').enumerate().map(|(at, part)| {
+        let first = name(part, &FIRST).filter(|_| at == 0);
+        first.or_else(|| name(part, &ANY)).unwrap_or(part)
+    });
+    parts.collect::<Vec<_>>().join(".")
+}
+
 /// The original key of a diffusers transformer tensor.
 pub(super) fn canonical_key(key: &str) -> String {
-    let mut parts: Vec<&str> = key.split('.').collect();
-    if let Some(first) = parts.first_mut() {
-        *first = match *first {
-            "proj_in" => "patchify_proj",
-            "time_embed" => "adaln_single",
-            other => other,
-        };
+    let original = renamed(key, |(original, diffusers)| (diffusers, original));
+    format!("{PREFIX}{original}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_go_there_and_back() {
+        for (original, diffusers) in [
+            ("patchify_proj.weight", "proj_in.weight"),
+            (
+                "adaln_single.emb.timestep_embedder.linear_1",
+                "time_embed.emb.timestep_embedder.linear_1",
+            ),
+            (
+                "transformer_blocks.0.attn1.q_norm.weight",
+                "transformer_blocks.0.attn1.norm_q.weight",
+            ),
+            (
+                "caption_projection.linear_1.weight",
+                "caption_projection.linear_1.weight",
+            ),
+            (
+                "transformer_blocks.0.proj_in.weight",
+                "transformer_blocks.0.proj_in.weight",
+            ),
+        ] {
+            assert_eq!(diffusers_key(original), diffusers);
+            assert_eq!(canonical_key(diffusers), format!("{PREFIX}{original}"));
+        }
     }
-    for part in &mut parts {
-        *part = match *part {
-            "norm_q" => "q_norm",
-            "norm_k" => "k_norm",
-            other => other,
-        };
-    }
-    format!("{PREFIX}{}", parts.join("."))
 }

@@ -9,12 +9,7 @@ use prost::Message;
 use thiserror::Error;
 
 use super::proto::*;
-use super::weight::{Step, WeightPlan, weight_expression};
-
-/// Tensors start at multiples of this in the data file, so that a runtime can map each by pages.
-const ALIGNMENT: u64 = 4096;
-/// Smaller tensors start at multiples of this.
-const SMALL_ALIGNMENT: u64 = 64;
+use super::weight::{WeightPlan, weight_expression};
 
 /// What a target's ONNX looks like.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,9 +18,14 @@ pub struct Dialect {
     pub opset: i64,
     /// Version of the file format.
     pub ir_version: i64,
-    /// Whether 16-bit weights are written as stored and widened by a `Cast`.
+    /// Whether 16-bit weights are written as stored and widened by a `Cast`; 8-bit ones then take 16.
     pub half_weights: bool,
+    /// Whether 8-bit weights are written as stored and widened by a `DequantizeLinear`.
+    pub fp8_weights: bool,
 }
+
+/// The scale of a weight by its key, where it has one.
+pub type Scales<'a> = &'a dyn Fn(&str) -> Option<f32>;
 
 /// Why a graph has no ONNX form.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -63,8 +63,13 @@ pub struct Model {
 }
 
 /// Writes a graph as a model whose weights lie in the file `data_name` beside it.
-pub fn emit(graph: &Verified, dialect: &Dialect, data_name: &str) -> Result<Model, OnnxError> {
-    let mut emitter = Emitter::new(graph, dialect, data_name);
+pub fn emit(
+    graph: &Verified,
+    dialect: &Dialect,
+    data_name: &str,
+    scales: Scales<'_>,
+) -> Result<Model, OnnxError> {
+    let mut emitter = Emitter::new(graph, dialect, data_name, scales);
     let folded = emitter.folded_weights();
     for id in graph.order() {
         if !folded.contains(&id) {
@@ -77,18 +82,19 @@ pub fn emit(graph: &Verified, dialect: &Dialect, data_name: &str) -> Result<Mode
 
 pub(super) struct Emitter<'g> {
     pub(super) graph: &'g Graph,
-    dialect: &'g Dialect,
-    data_name: &'g str,
-    proto: GraphProto,
+    pub(super) dialect: &'g Dialect,
+    pub(super) data_name: &'g str,
+    pub(super) scales: Scales<'g>,
+    pub(super) proto: GraphProto,
     domains: BTreeSet<&'static str>,
-    weights: Vec<WeightPlan>,
-    data_bytes: u64,
+    pub(super) weights: Vec<WeightPlan>,
+    pub(super) data_bytes: u64,
     /// Constants and computed sizes by content, so that each exists once.
     pub(super) shared: BTreeMap<String, String>,
 }
 
 impl<'g> Emitter<'g> {
-    fn new(graph: &'g Graph, dialect: &'g Dialect, data_name: &'g str) -> Self {
+    fn new(graph: &'g Graph, dialect: &'g Dialect, data_name: &'g str, scales: Scales<'g>) -> Self {
         let proto = GraphProto {
             name: graph.name.clone(),
             doc_string: graph.doc.clone(),
@@ -98,6 +104,7 @@ impl<'g> Emitter<'g> {
             graph,
             dialect,
             data_name,
+            scales,
             proto,
             domains: BTreeSet::new(),
             weights: Vec::new(),
@@ -137,71 +144,6 @@ impl<'g> Emitter<'g> {
             _ => self.operation(id)?,
         }
         Ok(())
-    }
-
-    /// Plans an initializer in the data file, and a `Cast` where it is written narrower than it is read.
-    fn weight(&mut self, id: NodeId, weight: NodeId, steps: Vec<Step>) -> Result<(), OnnxError> {
-        let (node, source) = (self.graph.node(id), self.graph.node(weight));
-        let Op::Weight(op) = &source.op else {
-            return Err(OnnxError::Unbound(source.name.clone()));
-        };
-        let stored = op
-            .stored
-            .ok_or_else(|| OnnxError::Unbound(op.key.clone()))?;
-        let half = matches!(stored, Dtype::F16 | Dtype::Bf16) && self.dialect.half_weights;
-        let written = if half { stored } else { node.fact.dtype };
-        let name = if written == node.fact.dtype {
-            node.name.clone()
-        } else {
-            format!("{}.stored", node.name)
-        };
-        let unbound = || OnnxError::Unbound(op.key.clone());
-        let shape = source.fact.const_shape().ok_or_else(unbound)?;
-        let final_shape = node.fact.const_shape().ok_or_else(unbound)?;
-        let mut plan = WeightPlan {
-            name: name.clone(),
-            key: op.key.clone(),
-            stored,
-            written,
-            shape,
-            final_shape,
-            steps,
-            offset: 0,
-        };
-        let alignment = if plan.bytes() >= ALIGNMENT {
-            ALIGNMENT
-        } else {
-            SMALL_ALIGNMENT
-        };
-        plan.offset = self.data_bytes.next_multiple_of(alignment);
-        self.data_bytes = plan.offset + plan.bytes();
-        self.proto.initializer.push(self.external_tensor(&plan));
-        if written != node.fact.dtype {
-            let to = AttributeProto::int("to", element_type(node.fact.dtype).into());
-            self.push("Cast", &[name], &node.name, vec![to]);
-        }
-        self.weights.push(plan);
-        Ok(())
-    }
-
-    fn external_tensor(&self, plan: &WeightPlan) -> TensorProto {
-        let entry = |key: &str, value: String| StringStringEntry {
-            key: key.to_owned(),
-            value,
-        };
-        TensorProto {
-            dims: plan.final_shape.iter().map(|n| *n as i64).collect(),
-            data_type: element_type(plan.written),
-            name: plan.name.clone(),
-            doc_string: plan.key.clone(),
-            external_data: vec![
-                entry("location", self.data_name.to_owned()),
-                entry("offset", plan.offset.to_string()),
-                entry("length", plan.bytes().to_string()),
-            ],
-            data_location: Some(EXTERNAL),
-            ..TensorProto::default()
-        }
     }
 
     /// Adds a node of the default domain.
@@ -258,12 +200,21 @@ impl<'g> Emitter<'g> {
         })
     }
 
-    /// The name of a vector of ones.
-    pub(super) fn ones(&mut self, n: &Size) -> String {
+    /// The name of an f32 scalar constant.
+    pub(super) fn float(&mut self, value: f32) -> String {
+        self.constant(Constant {
+            dtype: Dtype::F32,
+            shape: Vec::new(),
+            data: Literal::Floats(vec![value]),
+        })
+    }
+
+    /// The name of a vector of `n` times `value`.
+    pub(super) fn filled(&mut self, value: f32, n: &Size) -> String {
         self.constant(Constant {
             dtype: Dtype::F32,
             shape: vec![n.clone()],
-            data: Literal::Floats(vec![1.0]),
+            data: Literal::Floats(vec![value]),
         })
     }
 

@@ -19,9 +19,8 @@ impl Emitter<'_> {
         }
         match &node.op {
             Op::Reshape(_) | Op::Expand(_) | Op::Iota(_) => self.sized(id, &node, inputs),
-            Op::Conv3d(_) | Op::RmsNorm(_) | Op::LayerNorm(_) | Op::Gelu(_) | Op::Softmax(_) => {
-                self.layer(id, &node, inputs)
-            }
+            Op::RmsNorm(_) | Op::LayerNorm(_) | Op::GroupNorm(_) => self.norm(id, &node, inputs),
+            Op::Conv3d(_) | Op::Gelu(_) | Op::Softmax(_) => self.layer(&node, inputs),
             Op::OrtMultiHeadAttention(_) | Op::OnnxAttention(_) => self.attention(&node, inputs),
             _ => self.movement(id, &node, inputs),
         }
@@ -159,20 +158,14 @@ impl Emitter<'_> {
                 );
             }
             Op::Cast(op) => self.push("Cast", &inputs, &node.name, vec![cast_to(op.to)]),
-            other => {
-                return Err(OnnxError::NotLowered {
-                    node: node.name.clone(),
-                    op: other.name(),
-                });
-            }
+            _ => return Err(not_lowered(node)),
         }
         Ok(())
     }
 
-    /// Convolutions, norms and activations.
-    fn layer(&mut self, id: NodeId, node: &Node, mut inputs: Names) -> Result<(), OnnxError> {
-        let shape = self.input_shape(id);
-        match &node.op {
+    /// Convolutions and activations.
+    fn layer(&mut self, node: &Node, inputs: Names) -> Result<(), OnnxError> {
+        let (op_type, attributes) = match &node.op {
             Op::Conv3d(op) => {
                 let numbers = |values: [usize; 3]| values.map(|v| v as i64);
                 let strides = AttributeProto::ints("strides", numbers(op.stride));
@@ -180,57 +173,54 @@ impl Emitter<'_> {
                     "pads",
                     numbers(op.pad).into_iter().chain(numbers(op.pad)),
                 );
-                self.push("Conv", &inputs, &node.name, vec![strides, pads]);
-            }
-            Op::RmsNorm(op) => {
-                if resolve_axis(op.axis, shape.len()) != shape.len().checked_sub(1) {
-                    return Err(OnnxError::NotLowered {
-                        node: node.name.clone(),
-                        op: node.op.name(),
-                    });
-                }
-                self.fill_scale(&mut inputs, &shape);
-                self.push(
-                    "RMSNormalization",
-                    &inputs,
-                    &node.name,
-                    vec![AttributeProto::float("epsilon", op.eps)],
-                );
-            }
-            Op::LayerNorm(op) => {
-                self.fill_scale(&mut inputs, &shape);
-                self.push(
-                    "LayerNormalization",
-                    &inputs,
-                    &node.name,
-                    vec![AttributeProto::float("epsilon", op.eps)],
-                );
+                ("Conv", vec![strides, pads])
             }
             Op::Gelu(op) => {
                 let approximate = match op.approximate {
                     GeluKind::Tanh => "tanh",
                     GeluKind::Erf => "none",
                 };
-                self.push(
+                (
                     "Gelu",
-                    &inputs,
-                    &node.name,
                     vec![AttributeProto::text("approximate", approximate)],
-                );
+                )
             }
-            Op::Softmax(op) => self.push(
-                "Softmax",
-                &inputs,
-                &node.name,
-                vec![AttributeProto::int("axis", op.axis)],
-            ),
-            other => {
-                return Err(OnnxError::NotLowered {
-                    node: node.name.clone(),
-                    op: other.name(),
-                });
+            Op::Softmax(op) => ("Softmax", vec![AttributeProto::int("axis", op.axis)]),
+            _ => return Err(not_lowered(node)),
+        };
+        self.push(op_type, &inputs, &node.name, attributes);
+        Ok(())
+    }
+
+    /// Norms, in the forms that have an operator.
+    fn norm(&mut self, id: NodeId, node: &Node, mut inputs: Names) -> Result<(), OnnxError> {
+        let shape = self.input_shape(id);
+        let (op_type, eps) = match &node.op {
+            Op::RmsNorm(op) => {
+                if resolve_axis(op.axis, shape.len()) != shape.len().checked_sub(1) {
+                    return Err(not_lowered(node));
+                }
+                self.fill_scale(&mut inputs, &shape);
+                ("RMSNormalization", op.eps)
             }
-        }
+            Op::LayerNorm(op) => {
+                self.fill_scale(&mut inputs, &shape);
+                ("LayerNormalization", op.eps)
+            }
+            Op::GroupNorm(op) => {
+                let alone = shape.get(1).and_then(Size::as_const) == i64::try_from(op.groups).ok();
+                let weighted = inputs.iter().skip(1).any(|name| !name.is_empty());
+                if !alone || weighted || shape.len() < 3 {
+                    return Err(not_lowered(node));
+                }
+                inputs.truncate(1);
+                inputs.extend([self.filled(1.0, &shape[1]), self.filled(0.0, &shape[1])]);
+                ("InstanceNormalization", op.eps)
+            }
+            _ => return Err(not_lowered(node)),
+        };
+        let eps = AttributeProto::float("epsilon", eps);
+        self.push(op_type, &inputs, &node.name, vec![eps]);
         Ok(())
     }
 
@@ -238,7 +228,7 @@ impl Emitter<'_> {
     fn fill_scale(&mut self, inputs: &mut Names, shape: &[Size]) {
         inputs.resize(inputs.len().max(2), String::new());
         if let (true, Some(last)) = (inputs[1].is_empty(), shape.last()) {
-            inputs[1] = self.ones(last);
+            inputs[1] = self.filled(1.0, last);
         }
     }
 
@@ -269,14 +259,17 @@ impl Emitter<'_> {
                 ];
                 self.push("Attention", &[q, k, v, mask], &node.name, attributes);
             }
-            other => {
-                return Err(OnnxError::NotLowered {
-                    node: node.name.clone(),
-                    op: other.name(),
-                });
-            }
+            _ => return Err(not_lowered(node)),
         }
         Ok(())
+    }
+}
+
+/// The node has no ONNX form yet.
+fn not_lowered(node: &Node) -> OnnxError {
+    OnnxError::NotLowered {
+        node: node.name.clone(),
+        op: node.op.name(),
     }
 }
 

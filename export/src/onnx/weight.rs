@@ -1,6 +1,14 @@
-//! Weight expressions: how a tensor of the checkpoint becomes an initializer.
+//! Weight expressions: how a tensor of the checkpoint becomes an initializer, and that one a value.
 
-use ltxc_ir::{Dtype, Graph, NodeId, Op};
+use ltxc_ir::{Dtype, Graph, Node, NodeId, Op};
+
+use super::emit::{Dialect, Emitter, OnnxError};
+use super::proto::*;
+
+/// Tensors start at multiples of this in the data file, so that a runtime can map each by pages.
+const ALIGNMENT: u64 = 4096;
+/// Smaller tensors start at multiples of this.
+const SMALL_ALIGNMENT: u64 = 64;
 
 /// A step from what the checkpoint stores to what the graph reads.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -9,6 +17,13 @@ pub enum Step {
     Reshape(Vec<usize>),
     /// Axes in another order.
     Transpose(Vec<usize>),
+}
+
+impl Step {
+    /// Whether elements change their order.
+    pub fn moves(&self) -> bool {
+        matches!(self, Self::Transpose(_))
+    }
 }
 
 /// An initializer to be streamed: which tensor, through which steps, into which element type.
@@ -28,6 +43,8 @@ pub struct WeightPlan {
     pub final_shape: Vec<usize>,
     /// What happens in between.
     pub steps: Vec<Step>,
+    /// Whether the graph multiplies by the scale of the weight, if it has one.
+    pub scale_in_graph: bool,
     /// Where it begins in the data file.
     pub offset: u64,
 }
@@ -51,4 +68,108 @@ pub fn weight_expression(graph: &Graph, id: NodeId) -> Option<(NodeId, Vec<Step>
     let (weight, mut steps) = weight_expression(graph, input)?;
     steps.push(step);
     Some((weight, steps))
+}
+
+impl Dialect {
+    /// The element type in the data file of a weight that is stored as one type and read as another.
+    fn written(&self, stored: Dtype, read: Dtype) -> Dtype {
+        match stored {
+            Dtype::F8e4m3 if self.fp8_weights => stored,
+            Dtype::F8e4m3 if self.half_weights => Dtype::Bf16,
+            Dtype::F16 | Dtype::Bf16 if self.half_weights => stored,
+            _ => read,
+        }
+    }
+}
+
+impl Emitter<'_> {
+    /// Plans an initializer in the data file, and a `Cast` where it is written narrower than it is read.
+    pub(super) fn weight(
+        &mut self,
+        id: NodeId,
+        weight: NodeId,
+        steps: Vec<Step>,
+    ) -> Result<(), OnnxError> {
+        let (node, source) = (self.graph.node(id), self.graph.node(weight));
+        let Op::Weight(op) = &source.op else {
+            return Err(OnnxError::Unbound(source.name.clone()));
+        };
+        let stored = op
+            .stored
+            .ok_or_else(|| OnnxError::Unbound(op.key.clone()))?;
+        let written = self.dialect.written(stored, node.fact.dtype);
+        let name = if written == node.fact.dtype {
+            node.name.clone()
+        } else {
+            format!("{}.stored", node.name)
+        };
+        let unbound = || OnnxError::Unbound(op.key.clone());
+        let shape = source.fact.const_shape().ok_or_else(unbound)?;
+        let final_shape = node.fact.const_shape().ok_or_else(unbound)?;
+        let mut plan = WeightPlan {
+            name: name.clone(),
+            key: op.key.clone(),
+            stored,
+            written,
+            shape,
+            final_shape,
+            steps,
+            scale_in_graph: stored == Dtype::F8e4m3 && written != node.fact.dtype,
+            offset: 0,
+        };
+        let alignment = if plan.bytes() >= ALIGNMENT {
+            ALIGNMENT
+        } else {
+            SMALL_ALIGNMENT
+        };
+        plan.offset = self.data_bytes.next_multiple_of(alignment);
+        self.data_bytes = plan.offset + plan.bytes();
+        self.proto.initializer.push(self.external_tensor(&plan));
+        if written != node.fact.dtype {
+            self.widen(&plan, node);
+        }
+        self.weights.push(plan);
+        Ok(())
+    }
+
+    /// What makes an initializer that is written narrow the value that the graph reads.
+    fn widen(&mut self, plan: &WeightPlan, node: &Node) {
+        let scale = (self.scales)(&plan.key).filter(|_| plan.scale_in_graph);
+        if plan.written == Dtype::F8e4m3 {
+            let scale = self.float(scale.unwrap_or(1.0));
+            let inputs = [plan.name.clone(), scale];
+            return self.push("DequantizeLinear", &inputs, &node.name, Vec::new());
+        }
+        let to = AttributeProto::int("to", element_type(node.fact.dtype).into());
+        let inputs = [plan.name.clone()];
+        match scale {
+            None => self.push("Cast", &inputs, &node.name, vec![to]),
+            Some(scale) => {
+                let unscaled = format!("{}.unscaled", node.name);
+                self.push("Cast", &inputs, &unscaled, vec![to]);
+                let scale = self.float(scale);
+                self.push("Mul", &[unscaled, scale], &node.name, Vec::new());
+            }
+        }
+    }
+
+    fn external_tensor(&self, plan: &WeightPlan) -> TensorProto {
+        let entry = |key: &str, value: String| StringStringEntry {
+            key: key.to_owned(),
+            value,
+        };
+        TensorProto {
+            dims: plan.final_shape.iter().map(|n| *n as i64).collect(),
+            data_type: element_type(plan.written),
+            name: plan.name.clone(),
+            doc_string: plan.key.clone(),
+            external_data: vec![
+                entry("location", self.data_name.to_owned()),
+                entry("offset", plan.offset.to_string()),
+                entry("length", plan.bytes().to_string()),
+            ],
+            data_location: Some(EXTERNAL),
+            ..TensorProto::default()
+        }
+    }
 }

@@ -8,10 +8,14 @@
 mod manifest;
 mod open;
 mod plan;
+mod settings;
 
 pub use manifest::{
     Component, FileEntry, MANIFEST, Manifest, ModelFacts, PassRecord, Port, SizeLimits, Source,
     TargetInfo, VERSION,
 };
 pub use open::{Bundle, BundleError, HASHED_BYTES, hash_file, hex};
-pub use plan::{DecodeVideo, Denoise, EncodeText, Plan, Settings, Stage, StageOp};
+pub use plan::{
+    DecodeVideo, Denoise, EncodeText, Pass, Plan, PrepareLatents, Stage, StageOp, UpscaleLatents,
+};
+pub use settings::{Scheduled, Settings};

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::plan::{Plan, Settings};
+use crate::plan::Plan;
+use crate::settings::Settings;
 
 /// Version of the manifest this program writes and reads.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// The manifest's file name.
 pub const MANIFEST: &str = "manifest.json";
 
@@ -30,6 +31,9 @@ pub struct Manifest {
     /// `tokenizer.json`, if the pipeline encodes text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tokenizer: Option<String>,
+    /// Compile-time choices of the graphs, such as `stg_mode`.
+    #[serde(default)]
+    pub options: BTreeMap<String, String>,
     /// What a run does, in order.
     pub plan: Plan,
     /// What a run uses where the caller says nothing.

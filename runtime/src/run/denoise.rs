@@ -1,154 +1,357 @@
-//! Noise to latents: the loop over the schedule.
+//! Tokens to latents: the loop over the schedule.
 
-use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Instant;
 
 use ltxc_bundle::Denoise;
 
 use super::component::Tensors;
+use super::encode::Text;
 use super::event::Event;
-use super::generate::{Run, Text, missing};
-use super::geometry::to_channels_first;
+use super::generate::{Run, missing};
+use super::geometry::{VideoSize, to_channels_first};
+use super::passes::PassJob;
+use super::prepare::Start;
 use super::{Component, RunError};
-use crate::sampling::{Predictions, Purpose, Solver};
+use crate::sampling::{Guidance, Predictions, Purpose, Row, Solver};
 use crate::tensor::Tensor;
 
-/// What stays the same for all steps.
+/// Tokens given this strongly stay as they are.
+const HARD: f32 = 1.0 - 1e-6;
+/// A token that is given moves once the timestep is this near to what its strength leaves open.
+const NEAR: f32 = 1e-6;
+
+/// What stays the same for all steps of some takes.
 struct Loop<'a> {
-    component: &'a Component,
-    text: Rc<Text>,
+    component: Arc<Component>,
+    pass: &'a PassJob,
+    takes: Vec<usize>,
+    prompts: Vec<Prompts>,
     coords: Tensor,
+    mask: Option<Vec<f32>>,
+    extra: usize,
     tokens: usize,
+    /// Blocks that the component can perturb.
+    blocks: Option<usize>,
 }
 
-impl Run<'_> {
-    /// Denoises fresh noise along the whole schedule; (1, C, F, H, W).
-    pub(super) fn denoise(
+/// Hidden states for the rows of one take.
+struct Prompts {
+    negative: Option<Arc<Text>>,
+    positive: Arc<Text>,
+}
+
+/// One step of the schedule.
+struct Step {
+    sigma: f32,
+    guidance: Guidance,
+    rows: Vec<Row>,
+    /// 1, or 0 where a block is perturbed, for each block and row.
+    keep: Option<Vec<f32>>,
+}
+
+impl Run<'_, '_> {
+    /// Denoises every take along the whole schedule of its pass, as many takes at once as the runner allows.
+    pub(super) fn denoise(&mut self, stage: &str, op: &Denoise) -> Result<(), RunError> {
+        let component = self.load(stage, &op.component)?;
+        let takes: Vec<usize> = (0..self.takes.len()).collect();
+        for (group, takes) in takes.chunks(self.runner.together()).enumerate() {
+            self.denoise_together(stage, op, &component, takes, group)?;
+        }
+        self.passes_done += 1;
+        self.steps_done += self.job.pass(&op.start)?.timesteps.len();
+        Ok(())
+    }
+
+    fn denoise_together(
         &mut self,
         stage: &str,
         op: &Denoise,
-        component: &Component,
-    ) -> Result<Tensor, RunError> {
-        let job = self.job;
-        let mut latents = self.initial_latents()?;
-        let text = self.texts.get(&op.text).cloned();
-        let text = text.ok_or_else(|| missing(&op.text))?;
-        let fixed = self.fixed(component, text)?;
-        for (index, &sigma) in job.timesteps.iter().enumerate() {
-            let start = Instant::now();
-            let velocity = self.velocity(&fixed, &latents, index, sigma)?;
-            self.advance(&mut latents, &velocity, sigma)?;
-            let shape = [1, fixed.tokens, job.channels];
-            self.observe(&format!("step{index:02}.latents_out"), &shape, &latents)?;
+        component: &Arc<Component>,
+        takes: &[usize],
+        group: usize,
+    ) -> Result<(), RunError> {
+        let pass = self.job.pass(&op.start)?;
+        let mut starts = Vec::new();
+        for take in takes {
+            let start = self.takes[*take].starts.remove(&op.start);
+            starts.push(start.ok_or_else(|| missing(&op.start))?);
+        }
+        let (fixed, mut latents) = self.fixed(op, pass, component, takes, starts)?;
+        let initial = (fixed.mask.is_some() && pass.condition_noise > 0.0).then(|| latents.clone());
+        let groups = self.takes.len().div_ceil(self.runner.together());
+        for (index, &sigma) in pass.timesteps.iter().enumerate() {
+            let begin = Instant::now();
+            if let Some(initial) = &initial {
+                self.renoise(&fixed, &mut latents, initial, sigma)?;
+            }
+            self.step(&fixed, &mut latents, index, sigma)?;
             self.tell(Event::Step {
                 stage,
-                step: index + 1,
-                steps: job.timesteps.len(),
+                step: group * pass.timesteps.len() + index + 1,
+                steps: groups * pass.timesteps.len(),
                 sigma,
-                elapsed: start.elapsed(),
+                elapsed: begin.elapsed(),
             });
         }
-        let latents = to_channels_first(&latents, job.channels);
-        Ok(Tensor::new(job.latent_shape(), latents)?)
-    }
-
-    fn initial_latents(&mut self) -> Result<Vec<f32>, RunError> {
-        let job = self.job;
-        let latents = self.noise.draw(Purpose::Initial, &job.token_shape())?;
-        let observed = to_channels_first(&latents, job.channels);
-        self.observe("init_latents", &job.latent_shape(), &observed)?;
-        Ok(latents)
+        let (
+            channels,
+            VideoSize {
+                frames,
+                height,
+                width,
+            },
+        ) = (self.job.channels, pass.latents);
+        for (take, latents) in takes.iter().zip(latents) {
+            let video = to_channels_first(&latents[fixed.extra * channels..], channels);
+            let latents = Tensor::new([1, channels, frames, height, width], video)?;
+            self.takes[*take].latents.insert(stage.to_owned(), latents);
+        }
+        Ok(())
     }
 
     fn fixed<'a>(
         &mut self,
-        component: &'a Component,
-        text: Rc<Text>,
-    ) -> Result<Loop<'a>, RunError> {
-        let tokens = self.job.geometry.latents.count();
-        let coords = self.job.geometry.coords(self.job.fps);
-        let coords = Tensor::new([1, 3, tokens], coords)?;
-        self.observe("coords", coords.shape(), coords.values()?)?;
-        Ok(Loop {
-            component,
-            text,
-            coords,
-            tokens,
+        op: &Denoise,
+        pass: &'a PassJob,
+        component: &Arc<Component>,
+        takes: &[usize],
+        starts: Vec<Start>,
+    ) -> Result<(Loop<'a>, Vec<Vec<f32>>), RunError> {
+        let first = starts.first().ok_or_else(|| missing(&op.start))?;
+        let keep = component.spec.input("keep");
+        let known = |_: &str| None;
+        let blocks = keep.and_then(|port| port.shape.first()?.value(&known));
+        let mut prompts = Vec::new();
+        for take in takes {
+            prompts.push(self.prompts(op, *take, pass)?);
+        }
+        let fixed = Loop {
+            component: Arc::clone(component),
+            pass,
+            takes: takes.to_vec(),
+            prompts,
+            coords: first.coords.clone(),
+            mask: first.mask.clone(),
+            extra: first.extra,
+            tokens: first.tokens.len() / self.job.channels,
+            blocks: blocks.and_then(|n| usize::try_from(n).ok()),
+        };
+        Ok((
+            fixed,
+            starts.into_iter().map(|start| start.tokens).collect(),
+        ))
+    }
+
+    fn prompts(&self, op: &Denoise, take: usize, pass: &PassJob) -> Result<Prompts, RunError> {
+        let texts = self.texts.get(&op.text).ok_or_else(|| missing(&op.text))?;
+        let text = |prompt: &str| texts.get(prompt).cloned().ok_or_else(|| missing(&op.text));
+        Ok(Prompts {
+            negative: match pass.uses_negative() {
+                true => Some(text(&self.job.negative_prompt)?),
+                false => None,
+            },
+            positive: text(&self.takes[take].prompt)?,
         })
     }
 
-    /// The guided velocity of all tokens.
-    fn velocity(
+    /// Fresh noise on the tokens that are wholly given: it keeps the video from freezing at a given image.
+    fn renoise(
         &mut self,
         fixed: &Loop<'_>,
-        latents: &[f32],
+        latents: &mut [Vec<f32>],
+        initial: &[Vec<f32>],
+        sigma: f32,
+    ) -> Result<(), RunError> {
+        let (channels, scale) = (self.job.channels, fixed.pass.condition_noise);
+        let mask = fixed.mask.as_deref().unwrap_or_default();
+        for ((take, latents), initial) in fixed.takes.iter().zip(latents).zip(initial) {
+            let noise = self.draw(*take, Purpose::Condition, &[1, fixed.tokens, channels])?;
+            for (token, _) in mask.iter().enumerate().filter(|(_, given)| **given > HARD) {
+                for at in token * channels..(token + 1) * channels {
+                    latents[at] = initial[at] + scale * noise[at] * (sigma * sigma);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn step(
+        &mut self,
+        fixed: &Loop<'_>,
+        latents: &mut [Vec<f32>],
         index: usize,
         sigma: f32,
-    ) -> Result<Vec<f32>, RunError> {
-        let job = self.job;
-        let rows = job.rows();
-        let shape = [rows.len(), fixed.tokens, job.channels];
-        let inputs = fixed.inputs(latents.repeat(rows.len()), shape, sigma)?;
+    ) -> Result<(), RunError> {
+        let (channels, step) = (self.job.channels, fixed.plan(sigma)?);
+        let timesteps = fixed.timesteps(sigma);
+        let rows = step.rows.len();
+        let shape = [fixed.takes.len() * rows, fixed.tokens, channels];
+        let inputs = fixed.inputs(&step, latents, &timesteps, shape)?;
         let predicted = fixed
             .component
             .run_for(inputs, "velocity", &shape.map(Some))?;
-        let stacked = predicted.values::<f32>()?;
-        self.observe(&format!("step{index:02}.dit_velocity"), &shape, stacked)?;
-        let mut velocity = vec![0.0; latents.len()];
-        let predictions = Predictions::from_stacked(&rows, stacked)?;
-        job.guidance.combine(predictions, &mut velocity)?;
-        check_finite(&velocity, fixed.component, index)?;
-        let shape = [1, fixed.tokens, job.channels];
-        self.observe(
-            &format!("step{index:02}.guided_velocity"),
-            &shape,
-            &velocity,
-        )?;
-        Ok(velocity)
+        let stacked = predicted
+            .values::<f32>()?
+            .chunks_exact(rows * fixed.tokens * channels);
+        let name = format!("step{:02}", self.steps_done + index);
+        for ((take, latents), stacked) in fixed.takes.iter().zip(latents).zip(stacked) {
+            self.observe(
+                *take,
+                &format!("{name}.dit_velocity"),
+                &[rows, fixed.tokens, channels],
+                stacked,
+            )?;
+            let velocity = fixed.guided(&step, stacked, index)?;
+            let shape = [1, fixed.tokens, channels];
+            self.observe(*take, &format!("{name}.guided_velocity"), &shape, &velocity)?;
+            self.advance(*take, fixed, latents, &velocity, &timesteps, sigma)?;
+            self.observe(*take, &format!("{name}.latents_out"), &shape, latents)?;
+        }
+        Ok(())
     }
 
-    fn advance(&mut self, latents: &mut [f32], velocity: &[f32], t: f32) -> Result<(), RunError> {
-        let job = self.job;
+    fn advance(
+        &mut self,
+        take: usize,
+        fixed: &Loop<'_>,
+        latents: &mut [f32],
+        velocity: &[f32],
+        timesteps: &[f32],
+        sigma: f32,
+    ) -> Result<(), RunError> {
+        let channels = self.job.channels;
         let solver = Solver {
-            schedule: &job.timesteps,
-            channels: job.channels,
+            schedule: &fixed.pass.timesteps,
+            channels,
         };
-        if !job.stochastic {
-            return Ok(solver.step(latents, velocity, &[t])?);
+        let before = fixed.mask.as_ref().map(|_| latents.to_vec());
+        if fixed.pass.stochastic {
+            let noise = self.draw(take, Purpose::Step, &[1, fixed.tokens, channels])?;
+            solver.stochastic_step(latents, velocity, &noise, timesteps)?;
+        } else {
+            solver.step(latents, velocity, timesteps)?;
         }
-        let shape = [1, latents.len() / job.channels, job.channels];
-        let noise = self.noise.draw(Purpose::Step, &shape)?;
-        Ok(solver.stochastic_step(latents, velocity, &noise, &[t])?)
+        let (Some(mask), Some(before)) = (&fixed.mask, before) else {
+            return Ok(());
+        };
+        for (token, given) in mask.iter().enumerate() {
+            if sigma - NEAR >= 1.0 - given {
+                let at = token * channels..(token + 1) * channels;
+                latents[at.clone()].copy_from_slice(&before[at]);
+            }
+        }
+        Ok(())
     }
 }
 
 impl Loop<'_> {
+    /// The rows of a step. A perturbed row without perturbed blocks is the positive one and is not computed.
+    fn plan(&self, sigma: f32) -> Result<Step, RunError> {
+        let (guidance, skipped) = self.pass.step(sigma)?;
+        let mut rows = guidance.rows();
+        if skipped.is_empty() || self.blocks.is_none() {
+            rows.retain(|row| *row != Row::Perturbed);
+        }
+        let row_count = rows.len() * self.takes.len();
+        let keep = self.blocks.map(|blocks| {
+            let kept = |block: usize, row: usize| {
+                let perturbed =
+                    rows[row % rows.len()] == Row::Perturbed && skipped.contains(&block);
+                if perturbed { 0.0 } else { 1.0 }
+            };
+            let places = (0..blocks).flat_map(|block| (0..row_count).map(move |row| (block, row)));
+            places.map(|(block, row)| kept(block, row)).collect()
+        });
+        Ok(Step {
+            sigma,
+            guidance,
+            rows,
+            keep,
+        })
+    }
+
+    /// One timestep for all tokens, or one for each: a token is never noisier than its strength allows.
+    fn timesteps(&self, sigma: f32) -> Vec<f32> {
+        match &self.mask {
+            None => vec![sigma],
+            Some(mask) => mask.iter().map(|given| sigma.min(1.0 - given)).collect(),
+        }
+    }
+
     fn inputs(
         &self,
-        latents: Vec<f32>,
+        step: &Step,
+        latents: &[Vec<f32>],
+        timesteps: &[f32],
         shape: [usize; 3],
-        sigma: f32,
     ) -> Result<Tensors, RunError> {
-        let rows = shape[0];
-        Ok(Tensors::from([
-            ("latents".to_owned(), Tensor::new(shape, latents)?),
+        let (count, rows) = (shape[0], step.rows.len());
+        let stacked: Vec<f32> = latents
+            .iter()
+            .flat_map(|latents| latents.repeat(rows))
+            .collect();
+        let texts = self.rows_of_text(step)?;
+        let (first, tokens) = (&texts[0], texts[0].mask.len());
+        let hidden: Vec<f32> = texts
+            .iter()
+            .flat_map(|text| text.hidden.iter().copied())
+            .collect();
+        let mask: Vec<i64> = texts
+            .iter()
+            .flat_map(|text| text.mask.iter().copied())
+            .collect();
+        let width = first.hidden.len() / tokens.max(1);
+        let mut inputs = Tensors::from([
+            ("latents".to_owned(), Tensor::new(shape, stacked)?),
             ("coords".to_owned(), self.coords.clone()),
-            ("text".to_owned(), self.text.hidden.clone()),
-            ("text_mask".to_owned(), self.text.mask.clone()),
+            (
+                "text".to_owned(),
+                Tensor::new([count, tokens, width], hidden)?,
+            ),
+            ("text_mask".to_owned(), Tensor::new([count, tokens], mask)?),
             (
                 "timestep".to_owned(),
-                Tensor::new([rows, 1], vec![sigma; rows])?,
+                Tensor::new([count, timesteps.len()], timesteps.repeat(count))?,
             ),
-        ]))
+        ]);
+        if let (Some(keep), Some(blocks)) = (&step.keep, self.blocks) {
+            inputs.insert(
+                "keep".to_owned(),
+                Tensor::new([blocks, count], keep.clone())?,
+            );
+        }
+        Ok(inputs)
     }
-}
 
-fn check_finite(velocity: &[f32], component: &Component, index: usize) -> Result<(), RunError> {
-    if velocity.iter().all(|v| v.is_finite()) {
-        return Ok(());
+    fn rows_of_text(&self, step: &Step) -> Result<Vec<&Text>, RunError> {
+        let mut texts = Vec::new();
+        for prompts in &self.prompts {
+            for row in &step.rows {
+                texts.push(match row {
+                    Row::Negative => prompts
+                        .negative
+                        .as_deref()
+                        .ok_or_else(|| missing("negative_prompt"))?,
+                    Row::Positive | Row::Perturbed => prompts.positive.as_ref(),
+                });
+            }
+        }
+        Ok(texts)
     }
-    Err(RunError::NotFinite {
-        component: component.name.clone(),
-        step: index + 1,
-    })
+
+    fn guided(&self, step: &Step, stacked: &[f32], index: usize) -> Result<Vec<f32>, RunError> {
+        let mut predictions = Predictions::from_stacked(&step.rows, stacked)?;
+        predictions.perturbed = predictions.perturbed.or(Some(predictions.positive));
+        let mut velocity = vec![0.0; predictions.positive.len()];
+        step.guidance.combine(predictions, &mut velocity)?;
+        if velocity.iter().all(|v| v.is_finite()) {
+            return Ok(velocity);
+        }
+        Err(RunError::NotFinite {
+            component: self.component.name.clone(),
+            step: index + 1,
+            sigma: step.sigma,
+        })
+    }
 }

@@ -1,37 +1,59 @@
 //! Prompts to hidden states.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use ltxc_bundle::EncodeText;
+
 use super::component::Tensors;
-use super::generate::{Run, Text};
+use super::generate::Run;
+use super::passes::PassJob;
 use super::{Component, RunError};
-use crate::sampling::Row;
 use crate::tensor::Tensor;
 use crate::text::TextTokenizer;
 
-impl Run<'_> {
-    /// Encodes the prompt of every row the guidance needs, in the order of the batch.
+/// Hidden states of a prompt, (L, D), and the mask of its tokens, (L).
+pub(super) struct Text {
+    pub hidden: Vec<f32>,
+    pub mask: Vec<i64>,
+}
+
+impl Run<'_, '_> {
+    /// Encodes every prompt once.
     ///
     /// The reference always encodes the negative prompt; where guidance is off nothing uses it, so it is left out.
-    pub(super) fn encode_text(&mut self, component: &Component) -> Result<Text, RunError> {
+    pub(super) fn encode_text(&mut self, stage: &str, op: &EncodeText) -> Result<(), RunError> {
+        let component = self.load(stage, &op.component)?;
         let tokenizer = self.tokenizer()?;
-        let (rows, tokens) = (self.job.rows(), self.job.max_tokens);
-        let (mut ids, mut mask) = (Vec::new(), Vec::new());
-        for row in &rows {
-            let prompt = match row {
-                Row::Negative => &self.job.negative_prompt,
-                Row::Positive | Row::Perturbed => &self.job.prompt,
-            };
-            let encoded = tokenizer.encode(prompt, tokens)?;
-            ids.extend(encoded.0);
-            mask.extend(encoded.1);
+        let mut texts = BTreeMap::new();
+        if self.job.passes.iter().any(PassJob::uses_negative) {
+            let text = self.text(&tokenizer, &component, &self.job.negative_prompt)?;
+            texts.insert(self.job.negative_prompt.clone(), Arc::new(text));
         }
-        let shape = [rows.len(), tokens];
-        let mask = Tensor::new(shape, mask)?;
+        for take in &self.takes {
+            if !texts.contains_key(&take.prompt) {
+                let text = self.text(&tokenizer, &component, &take.prompt)?;
+                texts.insert(take.prompt.clone(), Arc::new(text));
+            }
+        }
+        self.texts.insert(stage.to_owned(), texts);
+        Ok(())
+    }
+
+    fn text(
+        &self,
+        tokenizer: &TextTokenizer,
+        component: &Component,
+        prompt: &str,
+    ) -> Result<Text, RunError> {
+        let tokens = self.job.max_tokens;
+        let (ids, mask) = tokenizer.encode(prompt, tokens)?;
         let inputs = Tensors::from([
-            ("ids".to_owned(), Tensor::new(shape, ids)?),
-            ("mask".to_owned(), mask.clone()),
+            ("ids".to_owned(), Tensor::new([1, tokens], ids)?),
+            ("mask".to_owned(), Tensor::new([1, tokens], mask.clone())?),
         ]);
-        let expected = [Some(rows.len()), Some(tokens), None];
-        let hidden = component.run_for(inputs, "hidden", &expected)?;
+        let hidden = component.run_for(inputs, "hidden", &[Some(1), Some(tokens), None])?;
+        let hidden = hidden.values::<f32>()?.to_vec();
         Ok(Text { hidden, mask })
     }
 

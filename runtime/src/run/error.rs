@@ -46,6 +46,17 @@ pub enum RunError {
         /// What to write.
         help: String,
     },
+    /// A medium cannot condition the run.
+    #[error("{name}: {why}")]
+    Condition {
+        /// The medium.
+        name: String,
+        /// Why not, and what to do.
+        why: String,
+    },
+    /// Whoever took a finished video wants no more.
+    #[error(transparent)]
+    Stopped(Box<dyn std::error::Error + Send + Sync>),
     /// A component does not take these inputs.
     #[error("`{component}` cannot take this: {}", sentence(.faults))]
     Inputs {
@@ -68,7 +79,7 @@ pub enum RunError {
     },
     /// Infinity or no number where a prediction should be.
     #[error(
-        "`{component}` returned values that are not finite at step {step}: its number type is too narrow for this \
+        "`{component}` returned values that are not finite at step {step} (timestep {sigma}): its number type is too narrow for this \
          checkpoint, or the weights are damaged"
     )]
     NotFinite {
@@ -76,6 +87,8 @@ pub enum RunError {
         component: String,
         /// The step, from 1.
         step: usize,
+        /// Its noise level.
+        sigma: f32,
     },
     /// A file of the bundle cannot be read.
     #[error("{}: {reason}", path.display())]

@@ -1,17 +1,21 @@
 //! The stages of a plan in order.
 
 use std::collections::BTreeMap;
-use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ltxc_bundle::{Stage, StageOp};
 
+use super::decode::Finished;
+use super::encode::Text;
 use super::event::{Event, StageTime};
+use super::geometry::VideoSize;
 use super::plan;
+use super::prepare::Start;
 use super::runner::Runner;
 use super::{Component, Job, RunError};
 use crate::media::{Crop, to_rgb8};
-use crate::sampling::NoiseSource;
+use crate::sampling::{NoiseSource, Purpose};
 use crate::tensor::Tensor;
 
 /// Hears of intermediate tensors by name, such as `step00.latents_out`.
@@ -34,7 +38,7 @@ pub struct Generated {
     pub latents: Tensor,
     /// The same after decode noise was mixed in, which is what was decoded.
     pub decoder_latents: Tensor,
-    /// How long the stages took, in order.
+    /// How long the stages took, in order; empty for one of several takes.
     pub stages: Vec<StageTime>,
 }
 
@@ -58,19 +62,28 @@ impl Generated {
     }
 }
 
+/// One of several videos of a run: they share everything but this.
+pub struct Take<'n> {
+    /// What it shows.
+    pub prompt: String,
+    /// Its random draws.
+    pub noise: &'n mut dyn NoiseSource,
+}
+
 impl Runner {
-    /// Runs the plan. The draws of `noise` come in the order of the reference pipeline.
-    pub fn generate(
-        &self,
-        job: &Job,
-        noise: &mut dyn NoiseSource,
-        events: &mut dyn FnMut(Event<'_>),
+    /// Runs the plan for one video. The draws of `noise` come in the order of the reference pipeline.
+    pub fn generate<'r>(
+        &'r self,
+        job: &'r Job,
+        noise: &'r mut dyn NoiseSource,
+        events: &'r mut dyn FnMut(Event<'_>),
     ) -> Result<Generated, RunError> {
         self.generate_observed(job, noise, events, None)
     }
 
-    /// Runs the plan and shows intermediate tensors: `init_latents`, `coords`, and for each step from `step00`
-    /// on `.dit_velocity`, `.guided_velocity`, `.latents_out`; `decode.latents_in` and `video` at last.
+    /// Runs the plan for one video and shows intermediate tensors: for each pass from `pass0` on `.init_latents`,
+    /// `.pixel_coords`, `.cond_tokens`, `.cond_mask`; `vae_encode0.latents` and further; for each step from `step00`
+    /// on `.dit_velocity`, `.guided_velocity`, `.latents_out`; `upsample.out`; `decode.latents_in` and `video` at last.
     pub fn generate_observed<'r>(
         &'r self,
         job: &'r Job,
@@ -78,128 +91,191 @@ impl Runner {
         events: &'r mut dyn FnMut(Event<'_>),
         observer: Option<Observer<'r>>,
     ) -> Result<Generated, RunError> {
+        let take = Take {
+            prompt: job.prompt.clone(),
+            noise,
+        };
+        let mut made = None;
+        let stages = self.run_plan(job, vec![take], events, observer, &mut |_, generated| {
+            made = Some(generated);
+            Ok(())
+        })?;
+        let made = made.ok_or_else(|| missing(&self.bundle.manifest.plan.video))?;
+        Ok(Generated { stages, ..made })
+    }
+
+    /// Runs the plan for several videos, every stage for all of them before the next; each equals what it would be
+    /// alone. `finished` gets every video as soon as it is decoded.
+    pub fn generate_takes<'r>(
+        &'r self,
+        job: &'r Job,
+        takes: Vec<Take<'r>>,
+        events: &'r mut dyn FnMut(Event<'_>),
+        finished: &mut Finished<'_>,
+    ) -> Result<Vec<StageTime>, RunError> {
+        self.run_plan(job, takes, events, None, finished)
+    }
+
+    fn run_plan<'r>(
+        &'r self,
+        job: &'r Job,
+        takes: Vec<Take<'r>>,
+        events: &'r mut dyn FnMut(Event<'_>),
+        observer: Option<Observer<'r>>,
+        finished: &mut Finished<'_>,
+    ) -> Result<Vec<StageTime>, RunError> {
+        job.check_ready()?;
+        plan::check_sizes(&self.bundle.manifest, job)?;
         let mut run = Run {
             runner: self,
             job,
-            noise,
+            takes: takes.into_iter().map(TakeState::new).collect(),
+            texts: BTreeMap::new(),
+            passes_done: 0,
+            steps_done: 0,
             events,
             observer,
-            texts: BTreeMap::new(),
-            latents: BTreeMap::new(),
-            videos: BTreeMap::new(),
+            loading: Duration::ZERO,
             times: Vec::new(),
         };
         for stage in &self.bundle.manifest.plan.stages {
-            run.stage(stage)?;
+            run.stage(stage, finished)?;
         }
-        run.finish()
+        Ok(run.times)
     }
 }
 
-/// Hidden states of the rows of a batch, and the mask of their tokens.
-pub(super) struct Text {
-    pub hidden: Tensor,
-    pub mask: Tensor,
+/// A take at work: results by the name of their stage.
+pub(super) struct TakeState<'n> {
+    pub prompt: String,
+    noise: &'n mut dyn NoiseSource,
+    pub starts: BTreeMap<String, Start>,
+    pub latents: BTreeMap<String, Tensor>,
+    /// How many media were encoded.
+    pub encoded: usize,
 }
 
-/// A decoded video and the latents it came from.
-pub(super) struct Decoded {
-    pub video: Vec<f32>,
-    pub latents: Tensor,
-    pub mixed: Tensor,
+impl<'n> TakeState<'n> {
+    fn new(take: Take<'n>) -> Self {
+        Self {
+            prompt: take.prompt,
+            noise: take.noise,
+            starts: BTreeMap::new(),
+            latents: BTreeMap::new(),
+            encoded: 0,
+        }
+    }
 }
 
-/// A plan at work: results by the name of their stage.
-pub(super) struct Run<'r> {
+/// A plan at work.
+pub(super) struct Run<'r, 'n> {
     pub runner: &'r Runner,
     pub job: &'r Job,
-    pub noise: &'r mut dyn NoiseSource,
+    pub takes: Vec<TakeState<'n>>,
+    /// Encoded prompts, by stage and text.
+    pub texts: BTreeMap<String, BTreeMap<String, Arc<Text>>>,
+    pub passes_done: usize,
+    pub steps_done: usize,
     events: &'r mut dyn FnMut(Event<'_>),
     observer: Option<Observer<'r>>,
-    pub texts: BTreeMap<String, Rc<Text>>,
-    pub latents: BTreeMap<String, Tensor>,
-    videos: BTreeMap<String, Decoded>,
+    loading: Duration,
     times: Vec<StageTime>,
 }
 
-impl Run<'_> {
-    fn stage(&mut self, stage: &Stage) -> Result<(), RunError> {
+impl Run<'_, '_> {
+    fn stage(&mut self, stage: &Stage, finished: &mut Finished<'_>) -> Result<(), RunError> {
         let (name, component) = (stage.name.as_str(), plan::component(&stage.op));
-        let steps = match stage.op {
-            StageOp::Denoise(_) => self.job.timesteps.len(),
-            StageOp::EncodeText(_) | StageOp::DecodeVideo(_) => 0,
-        };
+        let steps = self.steps_of(&stage.op)?;
         let start = Instant::now();
+        self.loading = Duration::ZERO;
         self.tell(Event::StageStarted {
             stage: name,
             component,
             steps,
         });
-        let ready = self.runner.component(component)?;
-        let load = start.elapsed();
-        self.tell(Event::ComponentLoaded {
-            stage: name,
-            component,
-            elapsed: load,
-        });
-        self.execute(stage, &ready)?;
+        match &stage.op {
+            StageOp::EncodeText(op) => self.encode_text(name, op)?,
+            StageOp::PrepareLatents(op) => self.prepare(name, op)?,
+            StageOp::Denoise(op) => self.denoise(name, op)?,
+            StageOp::UpscaleLatents(op) => self.upscale(name, op)?,
+            StageOp::DecodeVideo(op) => self.decode_all(name, op, finished)?,
+        }
         let elapsed = start.elapsed();
         self.tell(Event::StageFinished {
             stage: name,
             elapsed,
         });
-        self.times
-            .push(stage_time(name, component, steps, load, elapsed));
+        self.times.push(StageTime {
+            stage: name.to_owned(),
+            component: component.to_owned(),
+            steps,
+            load_seconds: self.loading.as_secs_f64(),
+            run_seconds: elapsed.saturating_sub(self.loading).as_secs_f64(),
+        });
         Ok(())
     }
 
-    fn execute(&mut self, stage: &Stage, component: &Component) -> Result<(), RunError> {
-        let name = stage.name.clone();
-        match &stage.op {
-            StageOp::EncodeText(_) => {
-                let text = self.encode_text(component)?;
-                self.texts.insert(name, Rc::new(text));
-            }
-            StageOp::Denoise(op) => {
-                let latents = self.denoise(&name, op, component)?;
-                self.latents.insert(name, latents);
-            }
-            StageOp::DecodeVideo(op) => {
-                let decoded = self.decode(&name, op, component)?;
-                self.videos.insert(name, decoded);
-            }
-        }
-        Ok(())
+    fn steps_of(&self, op: &StageOp) -> Result<usize, RunError> {
+        let StageOp::Denoise(op) = op else {
+            return Ok(0);
+        };
+        let groups = self.takes.len().div_ceil(self.runner.together());
+        Ok(groups * self.job.pass(&op.start)?.timesteps.len())
     }
 
-    fn finish(mut self) -> Result<Generated, RunError> {
-        let asked = self.job.geometry.asked;
-        let name = &self.runner.bundle.manifest.plan.video;
-        let decoded = self.videos.remove(name).ok_or_else(|| missing(name))?;
-        Ok(Generated {
-            video: decoded.video,
-            frames: asked.frames,
-            height: asked.height,
-            width: asked.width,
-            fps: self.job.fps,
-            latents: decoded.latents,
-            decoder_latents: decoded.mixed,
-            stages: self.times,
-        })
+    /// A component, and word of it.
+    pub(super) fn load(
+        &mut self,
+        stage: &str,
+        component: &str,
+    ) -> Result<Arc<Component>, RunError> {
+        let start = Instant::now();
+        let ready = self.runner.component(component)?;
+        let elapsed = start.elapsed();
+        self.loading += elapsed;
+        self.tell(Event::ComponentLoaded {
+            stage,
+            component,
+            elapsed,
+        });
+        Ok(ready)
     }
 
     pub(super) fn tell(&mut self, event: Event<'_>) {
         (self.events)(event);
     }
 
-    /// Copies the values only if somebody looks.
+    /// The next draw of a take.
+    pub(super) fn draw(
+        &mut self,
+        take: usize,
+        purpose: Purpose,
+        shape: &[usize],
+    ) -> Result<Vec<f32>, RunError> {
+        Ok(self.takes[take].noise.draw(purpose, shape)?)
+    }
+
+    /// Latent frames, rows and columns of (1, C, F, H, W).
+    pub(super) fn size_of(&self, latents: &Tensor) -> Result<VideoSize, RunError> {
+        match *latents.shape() {
+            [1, _, frames, height, width] => Ok(VideoSize {
+                frames,
+                height,
+                width,
+            }),
+            _ => Err(missing("latents")),
+        }
+    }
+
+    /// Copies the values only if somebody looks, and only those of the first take.
     pub(super) fn observe(
         &mut self,
+        take: usize,
         name: &str,
         shape: &[usize],
         values: &[f32],
     ) -> Result<(), RunError> {
-        if let Some(observer) = &mut self.observer {
+        if let Some(observer) = self.observer.as_mut().filter(|_| take == 0) {
             observer(name, &Tensor::new(shape, values.to_vec())?);
         }
         Ok(())
@@ -209,20 +285,4 @@ impl Run<'_> {
 /// A result that a checked plan always has.
 pub(super) fn missing(name: &str) -> RunError {
     RunError::Manifest(format!("the result `{name}` is missing"))
-}
-
-fn stage_time(
-    stage: &str,
-    component: &str,
-    steps: usize,
-    load: Duration,
-    elapsed: Duration,
-) -> StageTime {
-    StageTime {
-        stage: stage.to_owned(),
-        component: component.to_owned(),
-        steps,
-        load_seconds: load.as_secs_f64(),
-        run_seconds: (elapsed - load).as_secs_f64(),
-    }
 }

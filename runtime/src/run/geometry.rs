@@ -6,6 +6,7 @@
 use ltxc_bundle::ModelFacts;
 
 use super::RunError;
+use crate::media::resize::{Size, bilinear};
 
 /// Largest side and number of frames; what a component takes is usually less.
 pub const MAX_SIZE: usize = 1 << 16;
@@ -26,6 +27,93 @@ impl VideoSize {
     pub fn count(&self) -> usize {
         self.frames * self.height * self.width
     }
+
+    /// Rows and columns of a frame.
+    pub fn side(&self) -> Size {
+        Size {
+            height: self.height,
+            width: self.width,
+        }
+    }
+}
+
+/// How many pixels a latent stands for, and when its first frame begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Compression {
+    frames: usize,
+    pixels: usize,
+    causal: bool,
+}
+
+impl Compression {
+    /// That of a model.
+    pub fn new(model: &ModelFacts) -> Result<Self, RunError> {
+        let (frames, pixels) = (model.frames_per_latent, model.pixels_per_latent);
+        for found in [frames, pixels, model.latent_channels] {
+            if !(1..=MAX_SIZE).contains(&found) {
+                let why = format!("a latent of the model has {found} frames, pixels or channels");
+                return Err(RunError::Manifest(why));
+            }
+        }
+        Ok(Self {
+            frames,
+            pixels,
+            causal: model.causal_positions,
+        })
+    }
+
+    /// Frames of a latent frame after the first.
+    pub fn frames(&self) -> usize {
+        self.frames
+    }
+
+    /// Rows and columns of a latent.
+    pub fn pixels(&self) -> usize {
+        self.pixels
+    }
+
+    /// The latents that cover a video.
+    pub fn latents_of(&self, video: VideoSize) -> VideoSize {
+        VideoSize {
+            frames: video.frames.saturating_sub(1).div_ceil(self.frames) + 1,
+            height: video.height.div_ceil(self.pixels),
+            width: video.width.div_ceil(self.pixels),
+        }
+    }
+
+    /// The video that latents stand for.
+    pub fn video_of(&self, latents: VideoSize) -> VideoSize {
+        VideoSize {
+            frames: (latents.frames - 1) * self.frames + 1,
+            height: latents.height * self.pixels,
+            width: latents.width * self.pixels,
+        }
+    }
+
+    /// The longest clip of whole latent frames in `frames` frames.
+    pub fn whole_frames(&self, frames: usize) -> usize {
+        match frames {
+            0 => 0,
+            frames => (frames - 1) / self.frames * self.frames + 1,
+        }
+    }
+
+    /// First pixel frame, pixel row and pixel column of every latent, as (3, tokens) in token order.
+    ///
+    /// With causal positions the first latent frame stands for one pixel frame only, so all later ones begin earlier.
+    pub fn pixel_coords(&self, latents: VideoSize) -> Vec<i64> {
+        let late = if self.causal { self.frames - 1 } else { 0 };
+        let frame = |f: usize| (f * self.frames).saturating_sub(late);
+        let axes: [&dyn Fn(Token) -> usize; 3] = [
+            &|token| frame(token.frame),
+            &|token| token.row * self.pixels,
+            &|token| token.column * self.pixels,
+        ];
+        axes.into_iter()
+            .flat_map(|axis| tokens(latents).map(axis))
+            .map(|position| position as i64)
+            .collect()
+    }
 }
 
 /// What is asked for, what is computed for it, and where the one lies in the other.
@@ -33,7 +121,7 @@ impl VideoSize {
 pub struct Geometry {
     /// The video asked for.
     pub asked: VideoSize,
-    /// The video computed: `asked` filled up to whole latents.
+    /// `asked` filled up to whole latents.
     pub padded: VideoSize,
     /// Its latents.
     pub latents: VideoSize,
@@ -41,110 +129,44 @@ pub struct Geometry {
     pub top: usize,
     /// Padding left of the first column asked for.
     pub left: usize,
-    frames_per_latent: usize,
-    pixels_per_latent: usize,
-    causal: bool,
+    /// What a latent stands for.
+    pub compression: Compression,
 }
 
 impl Geometry {
     /// Fills `asked` up to whole latents of the model.
     pub fn new(model: &ModelFacts, asked: VideoSize) -> Result<Self, RunError> {
-        let (per_frame, per_side) = (model.frames_per_latent, model.pixels_per_latent);
-        for found in [per_frame, per_side, model.latent_channels] {
-            if !(1..=MAX_SIZE).contains(&found) {
-                let why = format!("a latent of the model has {found} frames, pixels or channels");
-                return Err(RunError::Manifest(why));
-            }
-        }
+        let compression = Compression::new(model)?;
         check_size("frames", asked.frames)?;
         check_size("height", asked.height)?;
         check_size("width", asked.width)?;
-        let latents = VideoSize {
-            frames: (asked.frames - 1).div_ceil(per_frame) + 1,
-            height: asked.height.div_ceil(per_side),
-            width: asked.width.div_ceil(per_side),
-        };
-        let padded = VideoSize {
-            frames: (latents.frames - 1) * per_frame + 1,
-            height: latents.height * per_side,
-            width: latents.width * per_side,
-        };
+        let latents = compression.latents_of(asked);
+        let padded = compression.video_of(latents);
         Ok(Self {
             asked,
             padded,
             latents,
             top: (padded.height - asked.height) / 2,
             left: (padded.width - asked.width) / 2,
-            frames_per_latent: per_frame,
-            pixels_per_latent: per_side,
-            causal: model.causal_positions,
-        })
-    }
-
-    /// First pixel frame, pixel row and pixel column of every latent, as (3, tokens) in token order.
-    ///
-    /// With causal positions the first latent frame stands for one pixel frame only, so all later ones begin earlier.
-    pub fn pixel_coords(&self) -> Vec<i64> {
-        let late = if self.causal {
-            self.frames_per_latent - 1
-        } else {
-            0
-        };
-        let frame = |f: usize| (f * self.frames_per_latent).saturating_sub(late);
-        let axes: [&dyn Fn(Token) -> usize; 3] = [
-            &|token| frame(token.frame),
-            &|token| token.row * self.pixels_per_latent,
-            &|token| token.column * self.pixels_per_latent,
-        ];
-        axes.into_iter()
-            .flat_map(|axis| self.tokens().map(axis))
-            .map(|position| position as i64)
-            .collect()
-    }
-
-    /// [`Self::pixel_coords`] with the frames in seconds, which is what the network takes.
-    pub fn coords(&self, fps: f64) -> Vec<f32> {
-        let seconds_per_frame = (1.0 / fps) as f32;
-        let count = self.latents.count();
-        let scale = |(place, position): (usize, i64)| match place < count {
-            true => position as f32 * seconds_per_frame,
-            false => position as f32,
-        };
-        self.pixel_coords()
-            .into_iter()
-            .enumerate()
-            .map(scale)
-            .collect()
-    }
-
-    fn tokens(&self) -> impl Iterator<Item = Token> {
-        let (rows, columns) = (self.latents.height, self.latents.width);
-        (0..self.latents.count()).map(move |token| Token {
-            frame: token / (rows * columns),
-            row: token / columns % rows,
-            column: token % columns,
+            compression,
         })
     }
 
     /// The asked part of a decoded (3, frames, height, width) video in -1..1, moved to 0..1.
     ///
-    /// `video` holds exactly the padded video.
-    pub fn crop(&self, video: &[f32]) -> Vec<f32> {
-        let VideoSize {
-            frames,
-            height,
-            width,
-        } = self.padded;
+    /// A video of another height or width than the padded one is resized to it first, bilinearly, as the reference
+    /// does after its second pass; frames beyond those asked for are left out.
+    pub fn crop(&self, video: &[f32], decoded: VideoSize) -> Vec<f32> {
+        let padded = self.padded;
+        let (from, to) = (decoded.side(), padded.side());
         let mut cropped = Vec::with_capacity(3 * self.asked.count());
-        let planes = video.chunks_exact(height * width).enumerate();
-        for (_, plane) in planes.filter(|(index, _)| index % frames < self.asked.frames) {
-            let rows = plane
-                .chunks_exact(width)
-                .skip(self.top)
-                .take(self.asked.height);
-            for row in rows {
-                let pixels = &row[self.left..self.left + self.asked.width];
-                cropped.extend(pixels.iter().map(|x| (x / 2.0 + 0.5).clamp(0.0, 1.0)));
+        let planes = video.chunks_exact(from.area()).enumerate();
+        for (_, plane) in planes.filter(|(index, _)| index % decoded.frames < self.asked.frames) {
+            let unit = plane.iter().map(|x| (x / 2.0 + 0.5).clamp(0.0, 1.0));
+            let plane = bilinear(&unit.collect::<Vec<f32>>(), from, to);
+            let rows = plane.chunks_exact(padded.width).skip(self.top);
+            for row in rows.take(self.asked.height) {
+                cropped.extend_from_slice(&row[self.left..self.left + self.asked.width]);
             }
         }
         cropped
@@ -156,6 +178,15 @@ struct Token {
     frame: usize,
     row: usize,
     column: usize,
+}
+
+fn tokens(latents: VideoSize) -> impl Iterator<Item = Token> {
+    let (rows, columns) = (latents.height, latents.width);
+    (0..latents.count()).map(move |token| Token {
+        frame: token / (rows * columns),
+        row: token / columns % rows,
+        column: token % columns,
+    })
 }
 
 fn check_size(name: &'static str, found: usize) -> Result<(), RunError> {
@@ -174,6 +205,11 @@ pub(super) fn to_channels_first(tokens: &[f32], channels: usize) -> Vec<f32> {
     (0..channels)
         .flat_map(|channel| tokens.iter().skip(channel).step_by(channels).copied())
         .collect()
+}
+
+/// (channels, tokens) to (tokens, channels).
+pub(super) fn to_tokens(values: &[f32], channels: usize) -> Vec<f32> {
+    to_channels_first(values, values.len() / channels.max(1))
 }
 
 #[cfg(test)]
@@ -238,7 +274,7 @@ mod tests {
         };
         for (causal, frames) in [(true, [0, 0, 1, 1, 9, 9]), (false, [0, 0, 8, 8, 16, 16])] {
             let geometry = Geometry::new(&model(causal), asked).expect("valid sizes");
-            let coords = geometry.pixel_coords();
+            let coords = geometry.compression.pixel_coords(geometry.latents);
             assert_eq!(coords[..6], frames);
             assert_eq!(coords[6..], [0, 0, 0, 0, 0, 0, 0, 32, 0, 32, 0, 32]);
         }
@@ -253,7 +289,7 @@ mod tests {
         let mut video = vec![-3.0; 3 * 9 * 32 * 32];
         video[place(1, 1, 1, 0)] = 0.0;
         video[place(2, 1, 30, 30)] = 7.0;
-        let cropped = geometry.crop(&video);
+        let cropped = geometry.crop(&video, geometry.padded);
         assert_eq!(cropped.len(), 3 * 2 * 30 * 31);
         let mut expected = vec![0.0; cropped.len()];
         expected[3 * 30 * 31] = 0.5;

@@ -2,13 +2,13 @@
 
 use std::ops::RangeInclusive;
 
-use ltxc_bundle::{Manifest, ModelFacts, Settings};
+use ltxc_bundle::{Manifest, Pass, Settings, StageOp};
 
-use super::RunError;
+use super::condition::{Condition, Media, Place, check_input};
 use super::geometry::{Geometry, VideoSize};
-use super::plan;
-use crate::sampling::schedule::{check_allowed, custom_timesteps, skip_steps};
-use crate::sampling::{Guidance, NoiseLayout, Row, Schedule, SchedulerConfig, Seeded};
+use super::passes::{PassJob, passes};
+use super::{RunError, plan};
+use crate::sampling::{NoiseLayout, Seeded};
 
 /// The defaults of the reference program, used where neither caller nor preset say anything.
 const SIZE: VideoSize = VideoSize {
@@ -17,16 +17,28 @@ const SIZE: VideoSize = VideoSize {
     width: 1216,
 };
 const FPS: f64 = 30.0;
-const STEPS: usize = 40;
 const MAX_TOKENS: usize = 256;
-const DECODE_TIMESTEP: f32 = 0.05;
-const DECODE_NOISE_SCALE: f32 = 0.025;
 
 /// Rates that a video file can have.
 const FPS_RANGE: RangeInclusive<f64> = 0.01..=1000.0;
 
-/// The number of steps that checkpoints were trained with; the reference takes no more.
-const MAX_STEPS: usize = 1000;
+/// What a section of the settings for one pass cannot change.
+const WHOLE_RUN: [&str; 14] = [
+    "prompt",
+    "negative_prompt",
+    "seed",
+    "height",
+    "width",
+    "frames",
+    "fps",
+    "posterior",
+    "downscale_factor",
+    "adain_factor",
+    "max_tokens",
+    "noise",
+    "first_pass",
+    "second_pass",
+];
 
 /// A run that a bundle can do: every number is in its range and every component takes the sizes.
 #[derive(Clone, Debug)]
@@ -37,11 +49,12 @@ pub struct Job {
     pub(super) geometry: Geometry,
     pub(super) channels: usize,
     pub(super) fps: f64,
-    pub(super) timesteps: Vec<f32>,
-    pub(super) guidance: Guidance,
-    pub(super) stochastic: bool,
-    pub(super) decode_timestep: f32,
-    pub(super) decode_noise_scale: f32,
+    pub(super) passes: Vec<PassJob>,
+    pub(super) conditions: Vec<Condition>,
+    pub(super) input: Option<Media>,
+    pub(super) posterior_mean: bool,
+    pub(super) adain_factor: f32,
+    skipped_start: bool,
     seed: u64,
     layout: NoiseLayout,
 }
@@ -53,34 +66,88 @@ impl Job {
     /// in the reference.
     pub fn new(manifest: &Manifest, settings: Settings) -> Result<Self, RunError> {
         plan::check(manifest)?;
-        let settings = settings.or(&manifest.defaults);
+        check_sections(manifest, &settings)?;
+        let whole = settings.of(None).or(&manifest.defaults.of(None));
         let asked = VideoSize {
-            frames: settings.frames.unwrap_or(SIZE.frames),
-            height: settings.height.unwrap_or(SIZE.height),
-            width: settings.width.unwrap_or(SIZE.width),
+            frames: whole.frames.unwrap_or(SIZE.frames),
+            height: whole.height.unwrap_or(SIZE.height),
+            width: whole.width.unwrap_or(SIZE.width),
         };
-        let geometry = Geometry::new(&manifest.model, asked)?;
+        let (geometry, fps) = (Geometry::new(&manifest.model, asked)?, fps(&whole)?);
         let job = Self {
-            prompt: prompt(manifest, &settings)?,
-            negative_prompt: settings.negative_prompt.clone().unwrap_or_default(),
-            max_tokens: positive("max_tokens", settings.max_tokens.unwrap_or(MAX_TOKENS))?,
+            prompt: prompt(manifest, &whole)?,
+            negative_prompt: whole.negative_prompt.clone().unwrap_or_default(),
+            max_tokens: positive("max_tokens", whole.max_tokens.unwrap_or(MAX_TOKENS))?,
             geometry,
             channels: manifest.model.latent_channels,
-            fps: fps(&settings)?,
-            timesteps: timesteps(&manifest.model, &settings, geometry.latents.count())?,
-            guidance: guidance(&settings)?,
-            stochastic: settings.stochastic_sampling.unwrap_or(false),
-            decode_timestep: share("decode_timestep", settings.decode_timestep, DECODE_TIMESTEP)?,
-            decode_noise_scale: share(
-                "decode_noise_scale",
-                settings.decode_noise_scale,
-                DECODE_NOISE_SCALE,
-            )?,
-            seed: settings.seed.unwrap_or(0),
-            layout: layout(&settings)?,
+            fps,
+            passes: passes(manifest, &settings, &geometry, fps)?,
+            conditions: Vec::new(),
+            input: None,
+            posterior_mean: posterior_mean(&whole)?,
+            adain_factor: share("adain_factor", whole.adain_factor, 1.0)?,
+            skipped_start: skips_start(manifest, &settings),
+            seed: whole.seed.unwrap_or(0),
+            layout: layout(&whole)?,
         };
         plan::check_sizes(manifest, &job)?;
         Ok(job)
+    }
+
+    /// Adds the images and clips that the video has to contain.
+    pub fn with_conditions(
+        mut self,
+        manifest: &Manifest,
+        conditions: Vec<Condition>,
+    ) -> Result<Self, RunError> {
+        for condition in &conditions {
+            condition.check(&self.geometry)?;
+            for pass in &self.passes {
+                self.check_fit(condition, pass)?;
+            }
+        }
+        self.conditions = conditions;
+        plan::check_sizes(manifest, &self)?;
+        Ok(self)
+    }
+
+    fn check_fit(&self, condition: &Condition, pass: &PassJob) -> Result<(), RunError> {
+        let compression = self.geometry.compression;
+        condition.fitted(
+            &compression,
+            compression.video_of(pass.latents),
+            pass.frame_step,
+        )?;
+        let whole = pass.latents == self.geometry.latents;
+        if matches!(condition.place, Place::Part { .. }) && !whole {
+            let help = "a part of the frame needs a pipeline of one size, such as ltxv/base";
+            return Err(wrong("condition", "a part", help));
+        }
+        Ok(())
+    }
+
+    /// Starts the first pass from a noised video instead of from noise.
+    pub fn with_input(mut self, input: Media) -> Result<Self, RunError> {
+        for pass in self.passes.iter().filter(|pass| !pass.continues) {
+            let compression = &self.geometry.compression;
+            check_input(&input, compression, pass.latents, pass.frame_step)?;
+        }
+        let first = self.passes.first().and_then(|pass| pass.timesteps.first());
+        if first.is_some_and(|t| *t >= 1.0) {
+            let help = "the first timestep would replace the input video by noise; leave out first steps, for instance half of them";
+            return Err(wrong("skip_initial_inference_steps", 0, help));
+        }
+        self.input = Some(input);
+        Ok(self)
+    }
+
+    /// Whether the run has everything its settings need.
+    pub(super) fn check_ready(&self) -> Result<(), RunError> {
+        if self.skipped_start && self.input.is_none() {
+            let help = "first steps can be left out only with an input video";
+            return Err(wrong("skip_initial_inference_steps", "set", help));
+        }
+        Ok(())
     }
 
     /// The sizes in pixels and latents.
@@ -88,9 +155,15 @@ impl Job {
         &self.geometry
     }
 
-    /// The noise levels of the steps, falling; the last step goes to zero.
-    pub fn timesteps(&self) -> &[f32] {
-        &self.timesteps
+    /// The passes in order.
+    pub fn passes(&self) -> &[PassJob] {
+        &self.passes
+    }
+
+    /// The noise levels of all steps of all passes in order.
+    pub fn timesteps(&self) -> Vec<f32> {
+        let passes = self.passes.iter();
+        passes.flat_map(|pass| pass.timesteps.clone()).collect()
     }
 
     /// Frames per second.
@@ -103,38 +176,128 @@ impl Job {
         self.seed
     }
 
+    /// What the video shows.
+    pub fn prompt(&self) -> &str {
+        &self.prompt
+    }
+
     /// The noise that the seed stands for, from the start.
     pub fn noise(&self) -> Seeded {
-        Seeded::new(self.layout, self.seed, self.seed)
+        self.noise_of(self.seed)
     }
 
-    /// The rows of the network's batch, in order.
-    pub(super) fn rows(&self) -> Vec<Row> {
-        self.guidance.rows()
+    /// The noise of another seed.
+    pub fn noise_of(&self, seed: u64) -> Seeded {
+        Seeded::new(self.layout, seed, seed)
     }
 
-    /// (B, F, H, W, C) of the latents, the shape that noise is asked for in.
-    pub(super) fn token_shape(&self) -> [usize; 5] {
-        let VideoSize {
-            frames,
-            height,
-            width,
-        } = self.geometry.latents;
-        [1, frames, height, width, self.channels]
+    /// The pass that begins at a stage.
+    pub(super) fn pass(&self, stage: &str) -> Result<&PassJob, RunError> {
+        let found = self.passes.iter().find(|pass| pass.stage == stage);
+        found.ok_or_else(|| RunError::Manifest(format!("`{stage}` begins no pass")))
     }
 
-    /// (B, C, F, H, W) of the latents.
-    pub(super) fn latent_shape(&self) -> [usize; 5] {
-        let VideoSize {
-            frames,
-            height,
-            width,
-        } = self.geometry.latents;
-        [1, self.channels, frames, height, width]
+    /// The pass that makes a stage's latents.
+    pub(super) fn pass_of(&self, manifest: &Manifest, latents: &str) -> Result<&PassJob, RunError> {
+        let stages = manifest.plan.stages.iter();
+        let start = stages
+            .filter(|stage| stage.name == latents)
+            .find_map(|stage| match &stage.op {
+                StageOp::Denoise(op) => Some(op.start.as_str()),
+                _ => None,
+            });
+        self.pass(start.unwrap_or(latents))
+    }
+
+    /// Whether a pass has something to encode.
+    pub(super) fn encodes(&self, pass: &PassJob) -> bool {
+        !self.conditions.is_empty() || (self.input.is_some() && !pass.continues)
+    }
+
+    /// The sizes in pixels of what a pass encodes.
+    pub(super) fn encoded_sizes(&self, pass: &PassJob) -> Result<Vec<VideoSize>, RunError> {
+        let compression = self.geometry.compression;
+        let video = compression.video_of(pass.latents);
+        let input = self.input.is_some() && !pass.continues;
+        let mut sizes: Vec<VideoSize> = input.then_some(video).into_iter().collect();
+        for condition in &self.conditions {
+            sizes.push(condition.fitted(&compression, video, pass.frame_step)?.size);
+        }
+        Ok(sizes)
+    }
+
+    /// Tokens that conditions add to a pass.
+    pub(super) fn extra_tokens(&self, pass: &PassJob) -> Result<usize, RunError> {
+        let compression = self.geometry.compression;
+        let mut extra = 0;
+        for condition in &self.conditions {
+            let video = compression.video_of(pass.latents);
+            let fitted = condition.fitted(&compression, video, pass.frame_step)?;
+            let mut latents = compression.latents_of(fitted.size);
+            match condition.place {
+                Place::Reference => {}
+                Place::Frames if fitted.frame > 0 => latents.frames = latents.frames.min(PREFIX),
+                Place::Frames | Place::Part { .. } => continue,
+            }
+            extra += latents.count();
+        }
+        Ok(extra)
     }
 }
 
-fn wrong(name: &'static str, found: impl ToString, help: impl Into<String>) -> RunError {
+/// Latent frames of a clip in the middle of a video that become extra tokens: its first latent frame stands for one
+/// pixel frame only, which nothing in the middle of a video does.
+pub(super) const PREFIX: usize = 2;
+
+/// Sections for passes must belong to a pass of the plan and keep to what a pass can decide.
+fn check_sections(manifest: &Manifest, settings: &Settings) -> Result<(), RunError> {
+    let sections = [
+        ("first_pass", Pass::FirstPass, &settings.first_pass),
+        ("second_pass", Pass::SecondPass, &settings.second_pass),
+        ("first_pass", Pass::FirstPass, &manifest.defaults.first_pass),
+        (
+            "second_pass",
+            Pass::SecondPass,
+            &manifest.defaults.second_pass,
+        ),
+    ];
+    for (name, pass, section) in sections {
+        let Some(section) = section else { continue };
+        let known =
+            manifest.plan.stages.iter().any(
+                |stage| matches!(&stage.op, StageOp::PrepareLatents(op) if op.pass == Some(pass)),
+            );
+        if !known {
+            let help = format!("the pipeline `{}` has no such pass", manifest.plan.name);
+            return Err(wrong(name, "set", help));
+        }
+        if let Some(whole) = section
+            .set()
+            .into_iter()
+            .find(|key| WHOLE_RUN.contains(key))
+        {
+            return Err(wrong(
+                name,
+                format!("setting `{whole}`"),
+                "it is the same for all passes; set it outside",
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Whether first steps are left out in a pass that starts from noise.
+fn skips_start(manifest: &Manifest, settings: &Settings) -> bool {
+    manifest.plan.stages.iter().any(|stage| match &stage.op {
+        StageOp::PrepareLatents(op) if op.latents.is_none() => {
+            let settings = settings.of(op.pass).or(&manifest.defaults.of(op.pass));
+            settings.timesteps.is_none() && settings.skip_initial_inference_steps.unwrap_or(0) > 0
+        }
+        _ => false,
+    })
+}
+
+pub(super) fn wrong(name: &'static str, found: impl ToString, help: impl Into<String>) -> RunError {
     RunError::Setting {
         name,
         found: found.to_string(),
@@ -159,6 +322,14 @@ fn positive(name: &'static str, found: usize) -> Result<usize, RunError> {
     }
 }
 
+pub(super) fn positive_or_zero(name: &'static str, found: Option<f32>) -> Result<f32, RunError> {
+    let found = found.unwrap_or(0.0);
+    match found.is_finite() && found >= 0.0 {
+        true => Ok(found),
+        false => Err(wrong(name, found, "give a number from 0")),
+    }
+}
+
 fn fps(settings: &Settings) -> Result<f64, RunError> {
     let fps = settings.fps.unwrap_or(FPS);
     if FPS_RANGE.contains(&fps) {
@@ -167,7 +338,7 @@ fn fps(settings: &Settings) -> Result<f64, RunError> {
     Err(wrong("fps", fps, "give a number from 0.01 to 1000"))
 }
 
-fn share(name: &'static str, found: Option<f32>, default: f32) -> Result<f32, RunError> {
+pub(super) fn share(name: &'static str, found: Option<f32>, default: f32) -> Result<f32, RunError> {
     let found = found.unwrap_or(default);
     if (0.0..=1.0).contains(&found) {
         return Ok(found);
@@ -175,21 +346,12 @@ fn share(name: &'static str, found: Option<f32>, default: f32) -> Result<f32, Ru
     Err(wrong(name, found, "give a number from 0 to 1"))
 }
 
-fn guidance(settings: &Settings) -> Result<Guidance, RunError> {
-    let guidance_scale = settings.guidance_scale.unwrap_or(1.0);
-    if !guidance_scale.is_finite() {
-        return Err(wrong(
-            "guidance_scale",
-            guidance_scale,
-            "give a number; 1 is off",
-        ));
+fn posterior_mean(settings: &Settings) -> Result<bool, RunError> {
+    match settings.posterior.as_deref() {
+        None | Some("sample") => Ok(false),
+        Some("mean") => Ok(true),
+        Some(other) => Err(wrong("posterior", other, "write `sample` or `mean`")),
     }
-    Ok(Guidance {
-        guidance_scale,
-        stg_scale: 0.0,
-        rescaling_scale: 1.0,
-        cfg_star: settings.cfg_star_rescale.unwrap_or(false),
-    })
 }
 
 fn layout(settings: &Settings) -> Result<NoiseLayout, RunError> {
@@ -197,32 +359,4 @@ fn layout(settings: &Settings) -> Result<NoiseLayout, RunError> {
         Some(name) => Ok(name.parse()?),
         None => Ok(NoiseLayout::default()),
     }
-}
-
-fn timesteps(model: &ModelFacts, settings: &Settings, tokens: usize) -> Result<Vec<f32>, RunError> {
-    let timesteps = match &settings.timesteps {
-        Some(values) => custom_timesteps(values)?,
-        None => scheduled(model, settings, tokens)?,
-    };
-    if let Some(allowed) = &model.allowed_inference_steps {
-        check_allowed(&timesteps, allowed)?;
-    }
-    Ok(timesteps)
-}
-
-fn scheduled(model: &ModelFacts, settings: &Settings, tokens: usize) -> Result<Vec<f32>, RunError> {
-    let steps = settings.steps.unwrap_or(STEPS);
-    if steps > MAX_STEPS {
-        return Err(wrong(
-            "steps",
-            steps,
-            format!("give a number from 1 to {MAX_STEPS}"),
-        ));
-    }
-    let config: SchedulerConfig = serde_json::from_value(model.scheduler.clone())
-        .map_err(|error| RunError::Manifest(format!("its scheduler is not known: {error}")))?;
-    let all = Schedule::new(&config)?.timesteps(steps, tokens)?;
-    let first = settings.skip_initial_inference_steps.unwrap_or(0);
-    let last = settings.skip_final_inference_steps.unwrap_or(0);
-    Ok(skip_steps(&all, first, last)?)
 }

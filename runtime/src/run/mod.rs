@@ -6,6 +6,7 @@
 //! [`replay()`] and compared tensor by tensor.
 
 mod component;
+mod condition;
 mod decode;
 mod denoise;
 mod encode;
@@ -14,19 +15,25 @@ mod event;
 mod generate;
 mod geometry;
 mod job;
+mod passes;
 mod plan;
 mod ports;
+mod prepare;
 mod replay;
 mod runner;
 mod size;
 mod solve;
+mod upscale;
 
 pub use component::{Component, Tensors};
+pub use condition::{Condition, Media, Place};
+pub use decode::Finished;
 pub use error::RunError;
 pub use event::{Event, StageTime};
-pub use generate::{Generated, Observer};
-pub use geometry::{Geometry, MAX_SIZE, VideoSize};
+pub use generate::{Generated, Observer, Take};
+pub use geometry::{Compression, Geometry, MAX_SIZE, VideoSize};
 pub use job::Job;
+pub use passes::PassJob;
 pub use ports::InputFault;
 pub use replay::{ReplayError, replay};
 pub use runner::{Runner, RunnerOptions};

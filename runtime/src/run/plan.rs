@@ -1,27 +1,31 @@
 //! What a bundle's plan needs: checked before a run, so that a stage finds what it asks for.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use ltxc_bundle::{Component, Manifest, Port, Stage, StageOp};
 
 use super::RunError;
+use super::geometry::VideoSize;
 use super::job::Job;
 use super::ports::{Given, Spec};
 use crate::tensor::DType;
 
-/// Names that a stage exchanges with its component.
-struct Needs {
+/// Names that a stage exchanges with a component.
+struct Needs<'a> {
+    component: &'a str,
     inputs: &'static [&'static str],
     /// Inputs given where the component has them.
     may: &'static [&'static str],
-    output: &'static str,
+    outputs: &'static [&'static str],
 }
 
-/// The component of a stage.
+/// The main component of a stage.
 pub(super) fn component(op: &StageOp) -> &str {
     match op {
         StageOp::EncodeText(stage) => &stage.component,
+        StageOp::PrepareLatents(stage) => &stage.component,
         StageOp::Denoise(stage) => &stage.component,
+        StageOp::UpscaleLatents(stage) => &stage.component,
         StageOp::DecodeVideo(stage) => &stage.component,
     }
 }
@@ -40,8 +44,10 @@ pub(super) fn check(manifest: &Manifest) -> Result<(), RunError> {
     }
     let mut before: BTreeMap<&str, &StageOp> = BTreeMap::new();
     for stage in &manifest.plan.stages {
-        check_component(manifest, stage).map_err(|why| in_stage(stage, &why))?;
-        check_source(&before, &stage.op).map_err(|why| in_stage(stage, &why))?;
+        for needs in needs(&stage.op) {
+            check_component(manifest, &needs).map_err(|why| in_stage(stage, &why))?;
+        }
+        check_sources(&before, &stage.op).map_err(|why| in_stage(stage, &why))?;
         if before.insert(&stage.name, &stage.op).is_some() {
             return Err(in_stage(stage, "its name is used twice"));
         }
@@ -63,39 +69,50 @@ fn in_stage(stage: &Stage, why: &str) -> RunError {
     RunError::Manifest(format!("stage `{}`: {why}", stage.name))
 }
 
-fn needs(op: &StageOp) -> Needs {
+fn needs(op: &StageOp) -> Vec<Needs<'_>> {
+    let main = |inputs, may, outputs| Needs {
+        component: component(op),
+        inputs,
+        may,
+        outputs,
+    };
     match op {
-        StageOp::EncodeText(_) => Needs {
-            inputs: &["ids", "mask"],
-            may: &[],
-            output: "hidden",
-        },
-        StageOp::Denoise(_) => Needs {
-            inputs: &["latents", "coords", "text", "text_mask", "timestep"],
-            may: &[],
-            output: "velocity",
-        },
-        StageOp::DecodeVideo(_) => Needs {
-            inputs: &["latents"],
-            may: &["timestep"],
-            output: "video",
-        },
+        StageOp::EncodeText(_) => vec![main(&["ids", "mask"], &[], &["hidden"])],
+        StageOp::PrepareLatents(_) => vec![main(&["video", "noise"], &[], &["latents"])],
+        StageOp::Denoise(_) => vec![main(
+            &["latents", "coords", "text", "text_mask", "timestep"],
+            &["keep"],
+            &["velocity"],
+        )],
+        StageOp::UpscaleLatents(stage) => vec![
+            main(&["latents"], &[], &["upscaled"]),
+            Needs {
+                component: &stage.statistics,
+                inputs: &["latents"],
+                may: &[],
+                outputs: &["normalized", "un_normalized"],
+            },
+        ],
+        StageOp::DecodeVideo(_) => vec![main(&["latents"], &["timestep"], &["video"])],
     }
 }
 
-fn check_component(manifest: &Manifest, stage: &Stage) -> Result<(), String> {
-    let name = component(&stage.op);
+fn check_component(manifest: &Manifest, needs: &Needs<'_>) -> Result<(), String> {
+    let name = needs.component;
     let found = manifest.components.get(name);
     let found = found.ok_or_else(|| format!("there is no component `{name}`"))?;
-    let needs = needs(&stage.op);
     let has = |ports: &[Port], wanted: &str| ports.iter().any(|port| port.name == wanted);
     if let Some(input) = needs.inputs.iter().find(|input| !has(&found.inputs, input)) {
         return Err(format!("`{name}` has no input `{input}`"));
     }
-    if !has(&found.outputs, needs.output) {
-        return Err(format!("`{name}` has no output `{}`", needs.output));
+    let lacking = needs
+        .outputs
+        .iter()
+        .find(|output| !has(&found.outputs, output));
+    if let Some(output) = lacking {
+        return Err(format!("`{name}` has no output `{output}`"));
     }
-    match strange_input(found, &needs) {
+    match strange_input(found, needs) {
         Some(input) => Err(format!(
             "`{name}` has the input `{input}`, which the stage does not give"
         )),
@@ -103,7 +120,7 @@ fn check_component(manifest: &Manifest, stage: &Stage) -> Result<(), String> {
     }
 }
 
-fn strange_input<'a>(component: &'a Component, needs: &Needs) -> Option<&'a str> {
+fn strange_input<'a>(component: &'a Component, needs: &Needs<'_>) -> Option<&'a str> {
     let given = |port: &Port| {
         let name = port.name.as_str();
         needs.inputs.contains(&name) || needs.may.contains(&name) || port.source.is_some()
@@ -112,64 +129,94 @@ fn strange_input<'a>(component: &'a Component, needs: &Needs) -> Option<&'a str>
     strange.next().map(|port| port.name.as_str())
 }
 
-fn check_source(before: &BTreeMap<&str, &StageOp>, op: &StageOp) -> Result<(), String> {
+fn check_sources(before: &BTreeMap<&str, &StageOp>, op: &StageOp) -> Result<(), String> {
+    let text = |name: &str| match before.get(name) {
+        Some(StageOp::EncodeText(_)) => Ok(()),
+        _ => Err(format!("no stage before it encodes `{name}`")),
+    };
+    let start = |name: &str| match before.get(name) {
+        Some(StageOp::PrepareLatents(_)) => Ok(()),
+        _ => Err(format!("no stage before it prepares `{name}`")),
+    };
+    let latents = |name: &str| match before.get(name) {
+        Some(StageOp::Denoise(_) | StageOp::UpscaleLatents(_)) => Ok(()),
+        _ => Err(format!("no stage before it makes latents `{name}`")),
+    };
     match op {
         StageOp::EncodeText(_) => Ok(()),
-        StageOp::Denoise(stage) => match before.get(stage.text.as_str()) {
-            Some(StageOp::EncodeText(_)) => Ok(()),
-            _ => Err(format!("no stage before it encodes `{}`", stage.text)),
-        },
-        StageOp::DecodeVideo(stage) => match before.get(stage.latents.as_str()) {
-            Some(StageOp::Denoise(_)) => Ok(()),
-            _ => Err(format!("no stage before it denoises `{}`", stage.latents)),
-        },
+        StageOp::PrepareLatents(stage) => stage.latents.as_deref().map_or(Ok(()), latents),
+        StageOp::Denoise(stage) => text(&stage.text).and_then(|()| start(&stage.start)),
+        StageOp::UpscaleLatents(stage) => latents(&stage.latents),
+        StageOp::DecodeVideo(stage) => latents(&stage.latents),
     }
 }
 
 /// Checks that the components were compiled for the sizes of a job.
 pub(super) fn check_sizes(manifest: &Manifest, job: &Job) -> Result<(), RunError> {
-    let mut checked = BTreeSet::new();
     for stage in &manifest.plan.stages {
         let name = component(&stage.op);
-        let Some(component) = manifest
-            .components
-            .get(name)
-            .filter(|_| checked.insert(name))
-        else {
+        let Some(component) = manifest.components.get(name) else {
             continue;
         };
         let spec = Spec::new(name, component)?;
-        let shapes = shapes(&stage.op, job);
-        let given: Given<'_> = shapes
-            .iter()
-            .filter(|(input, _, _)| spec.input(input).is_some())
-            .map(|(input, dtype, shape)| (*input, (*dtype, shape.as_slice())))
-            .collect();
-        spec.sizes(&given).map_err(|faults| RunError::Inputs {
-            component: name.to_owned(),
-            faults,
-        })?;
+        for shapes in calls(manifest, stage, job)? {
+            let given: Given<'_> = shapes
+                .iter()
+                .filter(|(input, _, _)| spec.input(input).is_some())
+                .map(|(input, dtype, shape)| (*input, (*dtype, shape.as_slice())))
+                .collect();
+            spec.sizes(&given).map_err(|faults| RunError::Inputs {
+                component: name.to_owned(),
+                faults,
+            })?;
+        }
     }
     Ok(())
 }
 
-/// The inputs of a stage whose shapes follow from the job alone.
-fn shapes(op: &StageOp, job: &Job) -> Vec<(&'static str, DType, Vec<usize>)> {
-    let (rows, tokens) = (job.rows().len(), job.geometry.latents.count());
-    match op {
-        StageOp::EncodeText(_) => vec![
-            ("ids", DType::I64, vec![rows, job.max_tokens]),
-            ("mask", DType::I64, vec![rows, job.max_tokens]),
-        ],
-        StageOp::Denoise(_) => vec![
-            ("latents", DType::F32, vec![rows, tokens, job.channels]),
-            ("coords", DType::F32, vec![1, 3, tokens]),
-            ("text_mask", DType::I64, vec![rows, job.max_tokens]),
-            ("timestep", DType::F32, vec![rows, 1]),
-        ],
-        StageOp::DecodeVideo(_) => vec![
-            ("latents", DType::F32, job.latent_shape().to_vec()),
-            ("timestep", DType::F32, vec![1]),
-        ],
-    }
+type Shapes = Vec<(&'static str, DType, Vec<usize>)>;
+
+/// The inputs of a stage's calls whose shapes follow from the job alone.
+fn calls(manifest: &Manifest, stage: &Stage, job: &Job) -> Result<Vec<Shapes>, RunError> {
+    let five =
+        |channels: usize, size: VideoSize| vec![1, channels, size.frames, size.height, size.width];
+    Ok(match &stage.op {
+        StageOp::EncodeText(_) => vec![vec![
+            ("ids", DType::I64, vec![1, job.max_tokens]),
+            ("mask", DType::I64, vec![1, job.max_tokens]),
+        ]],
+        StageOp::PrepareLatents(_) => {
+            let media = job.encoded_sizes(job.pass(&stage.name)?)?;
+            let call = |size| vec![("video", DType::F32, five(3, size))];
+            media.into_iter().map(call).collect()
+        }
+        StageOp::Denoise(op) => {
+            let pass = job.pass(&op.start)?;
+            let (rows, tokens) = (
+                pass.most_rows(),
+                pass.latents.count() + job.extra_tokens(pass)?,
+            );
+            vec![vec![
+                ("latents", DType::F32, vec![rows, tokens, job.channels]),
+                ("coords", DType::F32, vec![1, 3, tokens]),
+                ("text_mask", DType::I64, vec![rows, job.max_tokens]),
+                ("timestep", DType::F32, vec![rows, 1]),
+            ]]
+        }
+        StageOp::UpscaleLatents(op) => match job.pass_of(manifest, &op.latents) {
+            Ok(pass) => vec![vec![(
+                "latents",
+                DType::F32,
+                five(job.channels, pass.latents),
+            )]],
+            Err(_) => vec![], // its latents come from another upscaler
+        },
+        StageOp::DecodeVideo(_) => match job.passes.last() {
+            Some(pass) => vec![vec![
+                ("latents", DType::F32, five(job.channels, pass.latents)),
+                ("timestep", DType::F32, vec![1]),
+            ]],
+            None => vec![],
+        },
+    })
 }

@@ -128,6 +128,15 @@ impl Spec {
         solving.finish(&self.limits)
     }
 
+    /// As [`Self::sizes`], whatever the component was compiled for.
+    pub fn unlimited_sizes(&self, given: &Given<'_>) -> Result<Sizes, Vec<InputFault>> {
+        let free = Self {
+            limits: BTreeMap::new(),
+            ..self.clone()
+        };
+        free.sizes(given)
+    }
+
     fn unknown(&self, given: &Given<'_>) -> Vec<InputFault> {
         let names: Vec<_> = self
             .inputs

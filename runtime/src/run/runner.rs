@@ -17,6 +17,8 @@ pub struct RunnerOptions {
     pub backend: BackendOptions,
     /// Keep components in memory between stages and runs, instead of one at a time.
     pub keep: bool,
+    /// Videos denoised in one call where a run makes several; 0 and 1 are one after the other.
+    pub together: usize,
 }
 
 /// A bundle with the runtime it was compiled for. Components are loaded when they are first needed.
@@ -25,6 +27,7 @@ pub struct Runner {
     backend: Box<dyn Backend>,
     specs: BTreeMap<String, Spec>,
     keep: bool,
+    together: usize,
     loaded: Mutex<BTreeMap<String, Arc<Component>>>,
 }
 
@@ -42,7 +45,19 @@ impl Runner {
         };
         let specs = specs(&bundle.manifest)?;
         let backend = backend::open(&options_of_bundle, report)?;
-        Ok(Self::assemble(bundle, specs, backend, options.keep))
+        let mut runner = Self::assemble(bundle, specs, backend, options.keep);
+        runner.together = options.together.max(1);
+        Ok(runner)
+    }
+
+    /// Denoises this many videos in one call where a run makes several.
+    pub fn with_together(mut self, together: usize) -> Self {
+        self.together = together.max(1);
+        self
+    }
+
+    pub(super) fn together(&self) -> usize {
+        self.together
     }
 
     /// Uses a runtime that is already there, whatever the bundle was compiled for.
@@ -66,6 +81,7 @@ impl Runner {
             backend,
             specs,
             keep,
+            together: 1,
             loaded: Mutex::default(),
         }
     }

@@ -4,6 +4,7 @@
 //! moves away from a prediction with some blocks perturbed. Both are off where their scale says so,
 //! and then their row need not be computed. Scales may change along the schedule.
 
+use ltxc_bundle::Scheduled;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -166,37 +167,6 @@ impl Guidance {
     }
 }
 
-/// A setting that is the same for all steps or follows a list of timesteps.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(untagged, expecting = "expected one value or a list of values")]
-pub enum Scheduled<T> {
-    /// One value for all steps.
-    Constant(T),
-    /// One value for each of the guidance timesteps.
-    Listed(Vec<T>),
-}
-
-impl<T> Scheduled<T> {
-    /// The value at a timestep: that of the first guidance timestep not above it, else the last.
-    pub fn at(&self, guidance_timesteps: &[f32], timestep: f32) -> Result<&T, GuidanceError> {
-        let values = match self {
-            Self::Constant(value) => return Ok(value),
-            Self::Listed(values) => values,
-        };
-        let mismatch = GuidanceError::List {
-            expected: guidance_timesteps.len(),
-            found: values.len(),
-        };
-        if values.len() != guidance_timesteps.len() {
-            return Err(mismatch);
-        }
-        let reached = guidance_timesteps.iter().position(|t| *t <= timestep);
-        reached
-            .map_or(values.last(), |place| values.get(place))
-            .ok_or(mismatch)
-    }
-}
-
 /// The guidance of a whole run, in the names of the reference pipeline's settings.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct GuidanceSchedule {
@@ -217,13 +187,25 @@ pub struct GuidanceSchedule {
 impl GuidanceSchedule {
     /// The guidance at a timestep.
     pub fn at(&self, timestep: f32) -> Result<Guidance, GuidanceError> {
-        let value =
-            |setting: &Scheduled<f32>| setting.at(&self.guidance_timesteps, timestep).copied();
+        let value = |setting: &Scheduled<f32>| self.pick(setting, timestep).copied();
         Ok(Guidance {
             guidance_scale: value(&self.guidance_scale)?,
             stg_scale: value(&self.stg_scale)?,
             rescaling_scale: value(&self.rescaling_scale)?,
             cfg_star: self.cfg_star_rescale,
+        })
+    }
+
+    /// What a setting is at a timestep.
+    pub fn pick<'s, T>(
+        &self,
+        setting: &'s Scheduled<T>,
+        timestep: f32,
+    ) -> Result<&'s T, GuidanceError> {
+        let value = setting.at(&self.guidance_timesteps, timestep);
+        value.ok_or_else(|| GuidanceError::List {
+            expected: self.guidance_timesteps.len(),
+            found: setting.values().count(),
         })
     }
 }

@@ -14,7 +14,7 @@ pub mod replay;
 pub mod schedule;
 pub mod solver;
 
-pub use guidance::{Guidance, GuidanceError, GuidanceSchedule, Predictions, Row, Scheduled};
+pub use guidance::{Guidance, GuidanceError, GuidanceSchedule, Predictions, Row};
 pub use noise::{NoiseError, NoiseLayout, NoiseSource, Purpose, Seeded};
 pub use random::TorchRng;
 pub use replay::Replay;

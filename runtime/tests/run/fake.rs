@@ -4,17 +4,13 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use ltxc_bundle::{
-    Bundle, Component, DecodeVideo, Denoise, EncodeText, FileEntry, MANIFEST, Manifest, ModelFacts,
-    Plan, Port, Settings, SizeLimits, Stage, StageOp, TargetInfo, VERSION, hash_file,
-};
+use ltxc_bundle::{Bundle, FileEntry, MANIFEST, Manifest, hash_file};
 use ltxc_runtime::backend::{self, Backend, BackendError, Session};
 use ltxc_runtime::run::{Runner, Tensors};
 use ltxc_runtime::tensor::Tensor;
 use tempfile::TempDir;
 
-pub const CHANNELS: usize = 16;
-pub const CAPTION: usize = 8;
+pub use super::plans::{CAPTION, manifest, model, port};
 
 /// What a component computes.
 pub type Function = Box<dyn FnMut(Tensors) -> Tensors + Send>;
@@ -106,162 +102,74 @@ pub fn decode(inputs: Tensors) -> Tensors {
     )
 }
 
-pub fn port(name: &str, dtype: &str, shape: &[&str]) -> Port {
-    Port {
-        name: name.to_owned(),
-        dtype: dtype.to_owned(),
-        shape: shape.iter().map(|size| (*size).to_owned()).collect(),
-        source: None,
-    }
-}
-
-fn plane(index: usize, scale: usize) -> Port {
-    Port {
-        name: format!("noise_{index}"),
-        dtype: "f32".to_owned(),
-        shape: vec![format!("{scale}*rows"), format!("{scale}*columns")],
-        source: Some("normal".to_owned()),
-    }
-}
-
-fn component(name: &str, inputs: Vec<Port>, outputs: Vec<Port>, max: &[(&str, i64)]) -> Component {
-    let limits = |max: i64| SizeLimits {
-        min: 1,
-        max,
-        one_of: Vec::new(),
+/// Channel c of a latent is the mean of colour c % 3 in the 32 x 32 pixels of the first frame that it stands for.
+pub fn encode(inputs: Tensors) -> Tensors {
+    let shape = inputs["noise"].shape();
+    let &[_, channels, frames, rows, columns] = shape else {
+        unreachable!("latents have five axes");
     };
-    Component {
-        model: format!("{name}.onnx"),
-        inputs,
-        outputs,
-        sizes: max
-            .iter()
-            .map(|(name, max)| ((*name).to_owned(), limits(*max)))
-            .collect(),
-        parameters: 0,
-        weight_bytes: 0,
-        weight_dtypes: BTreeMap::new(),
-        passes: Vec::new(),
+    let source = inputs["video"].values::<f32>().unwrap();
+    let (height, width) = (32 * rows, 32 * columns);
+    let mut latents = Vec::with_capacity(channels * frames * rows * columns);
+    for place in 0..channels * frames * rows * columns {
+        let (x, y) = (place % columns * 32, place / columns % rows * 32);
+        let (frame, colour) = (
+            place / columns / rows % frames,
+            place / columns / rows / frames % 3,
+        );
+        let plane = colour * (8 * frames - 7) + (8 * frame).saturating_sub(7);
+        let row = |row: usize| &source[(plane * height + row) * width + x..][..32];
+        let sum: f32 = (y..y + 32).flat_map(row).sum();
+        latents.push(sum / 1024.0);
     }
+    one("latents", Tensor::new(shape, latents).unwrap())
 }
 
-fn components(conditioned: bool, planes: &[usize]) -> BTreeMap<String, Component> {
-    let text = component(
-        "text_encoder",
-        vec![
-            port("ids", "i64", &["B", "L"]),
-            port("mask", "i64", &["B", "L"]),
-        ],
-        vec![port("hidden", "f32", &["B", "L", "8"])],
-        &[("L", 512)],
-    );
-    let mut transformer = component(
-        "transformer",
-        vec![
-            port("latents", "f32", &["B", "S", "16"]),
-            port("coords", "f32", &["R", "3", "S"]),
-            port("text", "f32", &["B", "L", "8"]),
-            port("text_mask", "i64", &["B", "L"]),
-            port("timestep", "f32", &["B", "M"]),
-        ],
-        vec![port("velocity", "f32", &["B", "S", "16"])],
-        &[("S", 4096), ("R", 64), ("M", 4096)],
-    );
-    for (name, other) in [("R", "B"), ("M", "S")] {
-        transformer.sizes.get_mut(name).unwrap().one_of = vec!["1".to_owned(), other.to_owned()];
-    }
-    let mut inputs = vec![port(
-        "latents",
-        "f32",
-        &["B", "16", "frames", "rows", "columns"],
-    )];
-    inputs.extend(conditioned.then(|| port("timestep", "f32", &["B"])));
-    inputs.extend(
-        planes
-            .iter()
-            .enumerate()
-            .map(|(index, scale)| plane(index, *scale)),
-    );
-    let decoder = component(
-        "vae_decoder",
-        inputs,
-        vec![port(
-            "video",
-            "f32",
-            &["B", "3", "8*frames - 7", "32*rows", "32*columns"],
-        )],
-        &[("rows", 64), ("columns", 64)],
-    );
-    [
-        ("text_encoder", text),
-        ("transformer", transformer),
-        ("vae_decoder", decoder),
-    ]
-    .map(|(name, component)| (name.to_owned(), component))
-    .into()
-}
-
-pub fn stage(name: &str, op: StageOp) -> Stage {
-    Stage {
-        name: name.to_owned(),
-        op,
-    }
-}
-
-fn plan() -> Plan {
-    let text = EncodeText {
-        component: "text_encoder".to_owned(),
+/// Twice the rows and columns, each latent four times.
+pub fn enlarge(inputs: Tensors) -> Tensors {
+    let latents = &inputs["latents"];
+    let &[_, channels, frames, rows, columns] = latents.shape() else {
+        unreachable!("latents have five axes");
     };
-    let denoise = Denoise {
-        component: "transformer".to_owned(),
-        text: "prompts".to_owned(),
-    };
-    let decode = DecodeVideo {
-        component: "vae_decoder".to_owned(),
-        latents: "latents".to_owned(),
-    };
-    Plan {
-        name: "text-to-video".to_owned(),
-        stages: vec![
-            stage("prompts", StageOp::EncodeText(text)),
-            stage("latents", StageOp::Denoise(denoise)),
-            stage("pixels", StageOp::DecodeVideo(decode)),
-        ],
-        video: "pixels".to_owned(),
+    let source = latents.values::<f32>().unwrap();
+    let mut larger = Vec::with_capacity(4 * source.len());
+    for row in source.chunks_exact(columns) {
+        let wide = || row.iter().flat_map(|x| [*x, *x]);
+        larger.extend(wide().chain(wide()));
     }
+    // Rows were doubled one by one, which is the order of the larger latents too.
+    let shape = [1, channels, frames, 2 * rows, 2 * columns];
+    one("upscaled", Tensor::new(shape, larger).unwrap())
 }
 
-pub fn model() -> ModelFacts {
-    ModelFacts {
-        latent_channels: CHANNELS,
-        frames_per_latent: 8,
-        pixels_per_latent: 32,
-        causal_positions: true,
-        scheduler: serde_json::json!({"sampler": "LinearQuadratic", "shifting": null}),
-        allowed_inference_steps: None,
+/// Twice the frames but one: all after the first twice.
+pub fn slow_down(inputs: Tensors) -> Tensors {
+    let latents = &inputs["latents"];
+    let &[_, channels, frames, rows, columns] = latents.shape() else {
+        unreachable!("latents have five axes");
+    };
+    let source = latents.values::<f32>().unwrap();
+    let mut longer = Vec::new();
+    for channel in source.chunks_exact(frames * rows * columns) {
+        for (index, frame) in channel.chunks_exact(rows * columns).enumerate() {
+            (0..if index == 0 { 1 } else { 2 }).for_each(|_| longer.extend_from_slice(frame));
+        }
     }
+    let shape = [1, channels, 2 * frames - 1, rows, columns];
+    one("upscaled", Tensor::new(shape, longer).unwrap())
 }
 
-pub fn manifest(model: ModelFacts, conditioned: bool, planes: &[usize]) -> Manifest {
-    Manifest {
-        version: VERSION,
-        producer: "test".to_owned(),
-        name: "functions".to_owned(),
-        target: TargetInfo {
-            name: "cpu".to_owned(),
-            runtime: "onnxruntime".to_owned(),
-            provider: "cpu".to_owned(),
-            opset: 20,
-        },
-        model,
-        components: components(conditioned, planes),
-        tokenizer: Some("tokenizer.json".to_owned()),
-        plan: plan(),
-        defaults: Settings::default(),
-        files: BTreeMap::new(),
-        sources: Vec::new(),
-        notes: Vec::new(),
-    }
+/// A mean of 1 and a standard deviation of 2 in every channel.
+pub fn statistics(inputs: Tensors) -> Tensors {
+    let latents = &inputs["latents"];
+    let mapped = |map: fn(f32) -> f32| {
+        let source = latents.values::<f32>().unwrap().iter();
+        Tensor::new(latents.shape(), source.map(|x| map(*x)).collect::<Vec<_>>()).unwrap()
+    };
+    Tensors::from([
+        ("normalized".to_owned(), mapped(|x| (x - 1.0) / 2.0)),
+        ("un_normalized".to_owned(), mapped(|x| 2.0 * x + 1.0)),
+    ])
 }
 
 /// Writes the files that the manifest names, and opens the folder as a bundle.
@@ -288,12 +196,16 @@ pub fn bundle(mut manifest: Manifest) -> (TempDir, Bundle) {
     (folder, bundle)
 }
 
-/// A runner of functions: text encoder and decoder as above, the transformer has to be set.
+/// A runner of functions: all components as above, the transformer has to be set.
 pub fn runner(manifest: Manifest, keep: bool) -> (TempDir, Fake, Runner) {
     let (folder, bundle) = bundle(manifest);
     let fake = Fake::default();
     fake.set("text_encoder", encode_text);
+    fake.set("vae_encoder", encode);
     fake.set("vae_decoder", decode);
+    fake.set("spatial_upscaler", enlarge);
+    fake.set("temporal_upscaler", slow_down);
+    fake.set("latent_statistics", statistics);
     let runner = Runner::with_backend(bundle, Box::new(fake.clone()), keep).unwrap();
     (folder, fake, runner)
 }

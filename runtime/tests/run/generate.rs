@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use ltxc_bundle::Settings;
+use ltxc_bundle::{Scheduled, Settings};
 use ltxc_runtime::run::{Event, Generated, Job, Runner, Tensors};
 use ltxc_runtime::tensor::Tensor;
 
@@ -68,7 +68,7 @@ fn an_exact_network_reaches_clean_latents_and_pixels() {
         .iter()
         .map(|time| time.stage.as_str())
         .collect();
-    assert_eq!(stages, ["prompts", "latents", "pixels"]);
+    assert_eq!(stages, ["prompts", "start", "latents", "pixels"]);
 }
 
 #[test]
@@ -117,7 +117,7 @@ fn events_tell_every_step_in_order() {
         });
     };
     runner.generate(&job, &mut job.noise(), &mut tell).unwrap();
-    let sigmas = job.timesteps().iter().enumerate();
+    let sigmas = job.timesteps().into_iter().enumerate();
     let steps = sigmas.map(|(i, sigma)| format!("{} of 5 at {sigma:.3}", i + 1));
     let mut expected: Vec<String> = [
         "prompts started, 0",
@@ -126,6 +126,7 @@ fn events_tell_every_step_in_order() {
     ]
     .map(str::to_owned)
     .into();
+    expected.extend(["start started, 0", "start finished"].map(str::to_owned));
     expected.extend(["latents started, 5", "transformer loaded"].map(str::to_owned));
     expected.extend(steps);
     expected.extend(
@@ -133,7 +134,7 @@ fn events_tell_every_step_in_order() {
             "latents finished",
             "pixels started, 0",
             "vae_decoder loaded",
-            "9 of 9 frames",
+            "6 of 6 frames",
             "pixels finished",
         ]
         .map(str::to_owned),
@@ -152,7 +153,7 @@ fn the_negative_prompt_is_a_row_only_under_guidance() {
             exact(inputs)
         });
         let settings = Settings {
-            guidance_scale: Some(scale),
+            guidance_scale: Some(Scheduled::Constant(scale)),
             ..settings()
         };
         run(&runner, settings);
@@ -180,7 +181,7 @@ fn guidance_moves_from_the_negative_to_the_positive_row() {
         one("velocity", Tensor::new(shape, velocity).unwrap())
     });
     let settings = Settings {
-        guidance_scale: Some(2.0),
+        guidance_scale: Some(Scheduled::Constant(2.0)),
         ..settings()
     };
     let job = Job::new(runner.manifest(), settings).unwrap();

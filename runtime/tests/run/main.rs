@@ -4,8 +4,19 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod bench;
+mod conditions;
+mod draws;
 mod fake;
 mod generate;
 mod golden;
+mod guidance;
+mod input;
+mod manifests;
+mod mistakes;
+mod passes;
+mod plans;
 mod recorded;
 mod refusals;
+mod statistics;
+mod takes;

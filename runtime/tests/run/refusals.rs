@@ -1,6 +1,6 @@
 //! What cannot be run is refused before anything is loaded, in words that say what to do.
 
-use ltxc_bundle::{Manifest, Settings};
+use ltxc_bundle::{Manifest, Scheduled, Settings};
 use ltxc_runtime::backend::BackendOptions;
 use ltxc_runtime::run::{Job, RunError, Runner, RunnerOptions, Tensors};
 use ltxc_runtime::tensor::Tensor;
@@ -53,7 +53,7 @@ fn senseless_settings_are_named() {
             "leaves none",
         ),
         (
-            refusal(|s| s.guidance_scale = Some(f32::INFINITY)),
+            refusal(|s| s.guidance_scale = Some(Scheduled::Constant(f32::INFINITY))),
             "`guidance_scale` is inf",
         ),
         (refusal(|s| s.decode_timestep = Some(2.0)), range),
@@ -110,7 +110,7 @@ fn plans_that_do_not_fit_are_refused() {
             "`latents` is no stage that decodes",
         ),
         (
-            |m| m.plan.stages.swap(0, 1),
+            |m| m.plan.stages.swap(0, 2),
             "stage `latents`: no stage before it encodes `prompts`",
         ),
         (
@@ -159,7 +159,7 @@ fn unknown_targets_are_refused() {
             install: false,
             ..BackendOptions::default()
         },
-        keep: false,
+        ..RunnerOptions::default()
     };
     for (runtime, provider, expected) in [
         (

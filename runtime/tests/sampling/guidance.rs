@@ -1,9 +1,8 @@
 //! Guidance against the velocities recorded from the reference pipeline.
 
 use super::support::{Golden, guided_steps, max_error};
-use ltxc_runtime::sampling::{
-    Guidance, GuidanceError, GuidanceSchedule, Predictions, Row, Scheduled,
-};
+use ltxc_bundle::Scheduled;
+use ltxc_runtime::sampling::{Guidance, GuidanceError, GuidanceSchedule, Predictions, Row};
 use serde_json::json;
 
 const BOTH: Guidance = Guidance {
@@ -134,17 +133,24 @@ fn names_the_row_that_is_missing_or_too_short() {
 fn a_list_follows_the_guidance_timesteps() {
     let listed = Scheduled::Listed(vec![1, 2, 3]);
     let timesteps = [1.0, 0.99, 0.6];
-    assert_eq!(listed.at(&timesteps, 1.0), Ok(&1));
-    assert_eq!(listed.at(&timesteps, 0.995), Ok(&2));
-    assert_eq!(listed.at(&timesteps, 0.6), Ok(&3));
-    assert_eq!(listed.at(&timesteps, 0.1), Ok(&3));
-    assert_eq!(Scheduled::Constant(7).at(&[], 0.1), Ok(&7));
+    assert_eq!(listed.at(&timesteps, 1.0), Some(&1));
+    assert_eq!(listed.at(&timesteps, 0.995), Some(&2));
+    assert_eq!(listed.at(&timesteps, 0.6), Some(&3));
+    assert_eq!(listed.at(&timesteps, 0.1), Some(&3));
+    assert_eq!(Scheduled::Constant(7).at(&[], 0.1), Some(&7));
+    assert_eq!(Scheduled::<u8>::Listed(Vec::new()).at(&[], 0.1), None);
+    let schedule = GuidanceSchedule {
+        guidance_scale: Scheduled::Listed(vec![1.0, 2.0, 3.0]),
+        stg_scale: Scheduled::Constant(0.0),
+        rescaling_scale: Scheduled::Constant(1.0),
+        cfg_star_rescale: false,
+        guidance_timesteps: Vec::new(),
+    };
     let list = GuidanceError::List {
         expected: 0,
         found: 3,
     };
-    assert_eq!(listed.at(&[], 0.1), Err(list));
-    assert!(Scheduled::<u8>::Listed(Vec::new()).at(&[], 0.1).is_err());
+    assert_eq!(schedule.at(0.1), Err(list));
 }
 
 #[test]

@@ -5,8 +5,10 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod dialects;
+mod loras;
 mod refusals;
 mod tokenizers;
+mod upscalers;
 
 use std::path::{Path, PathBuf};
 

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use ltxc_runtime::tensor::Tensor;
 
 use crate::COMPONENT;
-use crate::fixture::{CASES, Case, Errors, Golden, difference, golden, golden_names};
+use crate::fixture::{CASES, Case, Errors, Golden, difference, golden, golden_names, golden_path};
 
-fn exec(case: &Case, component: &str, inputs: Vec<(&str, Tensor)>) -> BTreeMap<String, Tensor> {
+pub fn exec(case: &Case, component: &str, inputs: Vec<(&str, Tensor)>) -> BTreeMap<String, Tensor> {
     let inputs = inputs
         .into_iter()
         .map(|(name, tensor)| (name.to_owned(), tensor))
@@ -62,23 +62,59 @@ fn text_encoder() {
 #[test]
 fn transformer() {
     for_goldens("dit_forward", |case, golden, note| {
-        let ports = [
-            ("latents", "tokens"),
-            ("coords", "indices_grid"),
-            ("text", "text"),
-            ("text_mask", "text_mask"),
-            ("timestep", "timestep"),
-        ];
-        let inputs = ports
-            .iter()
-            .map(|(port, name)| (*port, golden.get(&format!("input.{name}")).clone()))
-            .collect();
-        let velocity = exec(case, "transformer", inputs);
-        note(
-            "velocity",
-            difference(&velocity["velocity"], golden.get("out.sample")),
-        );
+        let rows = golden.get("input.tokens").shape()[0];
+        let keep = vec![1f32; blocks(case) * rows];
+        let keep = Tensor::new([blocks(case), rows], keep).unwrap();
+        note("velocity", velocity_difference(case, golden, keep));
     });
+}
+
+/// Every way to perturb rows is a graph of its own.
+#[test]
+fn perturbed_transformer() {
+    let modes = [
+        ("AttentionValues", "attention_values"),
+        ("AttentionSkip", "attention_skip"),
+        ("Residual", "residual"),
+        ("TransformerBlock", "transformer_block"),
+    ];
+    let mut errors = Errors::default();
+    for case in CASES.iter() {
+        for (golden_name, mode) in modes {
+            let name = format!("dit_stg_{golden_name}");
+            if golden_path(&case.folder, &name).exists() {
+                let case = case.with(&[("options.stg_mode", mode)]);
+                let golden = golden(&case.folder, &name);
+                let keep = golden.get("input.skip_layer_mask").clone();
+                let error = velocity_difference(&case, &golden, keep);
+                errors.note(&case.name, &name, error, COMPONENT);
+            }
+        }
+    }
+    errors.finish();
+}
+
+fn blocks(case: &Case) -> usize {
+    let inputs = &case.runner.manifest().components["transformer"].inputs;
+    let keep = inputs.iter().find(|port| port.name == "keep").unwrap();
+    keep.shape[0].parse().unwrap()
+}
+
+fn velocity_difference(case: &Case, golden: &Golden, keep: Tensor) -> f32 {
+    let ports = [
+        ("latents", "tokens"),
+        ("coords", "indices_grid"),
+        ("text", "text"),
+        ("text_mask", "text_mask"),
+        ("timestep", "timestep"),
+    ];
+    let mut inputs: Vec<(&str, Tensor)> = ports
+        .iter()
+        .map(|(port, name)| (*port, golden.get(&format!("input.{name}")).clone()))
+        .collect();
+    inputs.push(("keep", keep));
+    let velocity = exec(case, "transformer", inputs);
+    difference(&velocity["velocity"], golden.get("out.sample"))
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::sync::LazyLock;
 
 use ltxc::{CompileOptions, Progress, Project, write_bundle};
 use ltxc_bundle::Bundle;
+use ltxc_front::Role;
 use ltxc_runtime::run::{Runner, RunnerOptions};
 use ltxc_runtime::tensor::{Tensor, file};
 use serde_json::Value;
@@ -18,6 +19,21 @@ pub struct Case {
     pub folder: PathBuf,
     pub bundle: PathBuf,
     pub runner: Runner,
+    options: CompileOptions,
+}
+
+impl Case {
+    /// The same fixture compiled with more `--set`s.
+    pub fn with(&self, changes: &[(&str, &str)]) -> Self {
+        let mut options = self.options.clone();
+        let values: Vec<&str> = changes.iter().map(|(_, value)| *value).collect();
+        for (key, value) in changes {
+            let change = ((*key).to_owned(), (*value).to_owned());
+            options.overrides.push(change);
+        }
+        let name = format!("{} {}", self.name, values.join(" ").replace('/', "-"));
+        compile(&self.folder, name, options)
+    }
 }
 
 /// A golden file: tensors by name, and the arguments they were made with.
@@ -76,24 +92,39 @@ fn cases_of(folder: &Path) -> Vec<Case> {
             if single.exists() { &single } else { &sharded },
         ));
     }
-    let target = std::env::var("LTXC_PARITY_TARGET").unwrap_or_else(|_| "ort-cpu".to_owned());
+    let target = target();
     layouts
         .into_iter()
         .filter(|_| text.exists())
         .map(|(label, path, text)| {
-            compile(
-                folder,
-                label,
-                path,
-                text,
-                &diffusers.join("tokenizer"),
-                &target,
-            )
+            let name = folder.file_name().unwrap().to_string_lossy();
+            let options = CompileOptions {
+                preset: "ltxv".to_owned(),
+                checkpoints: checkpoints(folder, label, path, text),
+                tokenizer: Some(diffusers.join("tokenizer")),
+                target: Some(target.clone()),
+                ..CompileOptions::default()
+            };
+            compile(folder, format!("{name} ({label})"), options)
         })
         .collect()
 }
 
-/// The original single file; FP8 files and upscalers belong to later versions.
+/// The files of a layout, the upscaler included where the fixture has one.
+fn checkpoints(folder: &Path, label: &str, model: PathBuf, text: &Path) -> BTreeMap<Role, PathBuf> {
+    let single = folder.join("ltxv-spatial-upscaler-0.9.8.safetensors");
+    let inner = folder.join("diffusers-upscaler");
+    let upscaler = if label == "diffusers" && inner.is_dir() {
+        inner
+    } else {
+        single
+    };
+    let upscaler = Some((Role::SpatialUpscaler, upscaler)).filter(|(_, path)| path.exists());
+    let roles = [(Role::Model, model), (Role::TextEncoder, text.to_owned())];
+    roles.into_iter().chain(upscaler).collect()
+}
+
+/// The original single file; FP8 files belong to a later version, upscalers to their own tests.
 fn original(folder: &Path) -> Option<PathBuf> {
     let files = fs::read_dir(folder)
         .ok()?
@@ -109,45 +140,39 @@ fn original(folder: &Path) -> Option<PathBuf> {
     files.into_iter().find(wanted)
 }
 
-fn compile(
-    folder: &Path,
-    label: &str,
-    checkpoint: PathBuf,
-    text: &Path,
-    tokenizer: &Path,
-    target: &str,
-) -> Case {
-    let name = format!(
-        "{} ({label})",
-        folder.file_name().unwrap().to_string_lossy()
-    );
-    let options = CompileOptions {
-        preset: "ltxv".to_owned(),
-        checkpoint: Some(checkpoint),
-        text_encoder: Some(text.to_owned()),
-        tokenizer: Some(tokenizer.to_owned()),
-        target: Some(target.to_owned()),
-        ..CompileOptions::default()
-    };
-    let out = BUNDLES.path().join(name.replace(' ', "-"));
-    let project = Project::open(&options).unwrap_or_else(|e| panic!("{name}: {e}"));
-    write_bundle(&project, &out, &mut Quiet)
-        .unwrap_or_else(|e| panic!("{name}: {}", e.render(false)));
-    let options = RunnerOptions {
-        keep: true,
-        ..RunnerOptions::default()
-    };
-    let runner = Runner::open(Bundle::open(&out).unwrap(), &options, &|_| ())
-        .unwrap_or_else(|e| panic!("{name}: {e}"));
+fn compile(folder: &Path, name: String, options: CompileOptions) -> Case {
+    let (bundle, runner) = opened(&name, &options);
     Case {
         name,
-        bundle: out,
+        bundle,
         folder: folder.to_owned(),
         runner,
+        options,
     }
 }
 
-struct Quiet;
+/// A bundle of these options, and what runs it.
+pub fn opened(name: &str, options: &CompileOptions) -> (PathBuf, Runner) {
+    let out = BUNDLES.path().join(name.replace(' ', "-"));
+    let project = Project::open(options).unwrap_or_else(|e| panic!("{name}: {e}"));
+    write_bundle(&project, &out, &mut Quiet)
+        .unwrap_or_else(|e| panic!("{name}: {}", e.render(false)));
+    let runner_options = RunnerOptions {
+        keep: true,
+        ..RunnerOptions::default()
+    };
+    let runner = Runner::open(Bundle::open(&out).unwrap(), &runner_options, &|_| ())
+        .unwrap_or_else(|e| panic!("{name}: {e}"));
+    (out, runner)
+}
+
+/// The target that is compared.
+pub fn target() -> String {
+    std::env::var("LTXC_PARITY_TARGET").unwrap_or_else(|_| "ort-cpu".to_owned())
+}
+
+/// Tells nobody.
+pub struct Quiet;
 
 impl Progress for Quiet {
     fn component(&mut self, _: &str, _: u64) {}
@@ -210,7 +235,15 @@ impl Golden {
 /// Largest absolute difference; shapes must agree.
 pub fn difference(found: &Tensor, expected: &Tensor) -> f32 {
     assert_eq!(found.shape(), expected.shape());
-    difference_of(&found.to_f32().unwrap(), &expected.to_f32().unwrap())
+    difference_of(&floats(found), &floats(expected))
+}
+
+/// Positions are recorded as whole numbers.
+fn floats(tensor: &Tensor) -> Vec<f32> {
+    match tensor.values::<i64>() {
+        Ok(values) => values.iter().map(|value| *value as f32).collect(),
+        Err(_) => tensor.to_f32().unwrap(),
+    }
 }
 
 /// Largest absolute difference of two equally long lists; NaN counts as infinite.

@@ -10,6 +10,8 @@ mod components;
 mod fixture;
 mod host;
 mod pipelines;
+mod upscalers;
+mod weights;
 
 /// Largest difference of a component's output.
 const COMPONENT: f32 = 5e-5;

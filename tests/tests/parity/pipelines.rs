@@ -1,9 +1,9 @@
-//! Whole text-to-video runs with the reference's random draws replayed, every intermediate compared.
+//! Whole runs with the reference's random draws replayed, every intermediate compared.
 
 use std::collections::BTreeMap;
 
 use ltxc_bundle::Settings;
-use ltxc_runtime::run::{Job, replay};
+use ltxc_runtime::run::{Condition, Job, Media, Place, VideoSize, replay};
 use ltxc_runtime::tensor::Tensor;
 use serde_json::Value;
 
@@ -13,67 +13,136 @@ use crate::fixture::{
 };
 
 #[test]
-fn text_to_video() {
+fn whole_runs() {
     let mut errors = Errors::default();
     for case in CASES.iter() {
+        let mut others: BTreeMap<Variant, Case> = BTreeMap::new();
         for name in golden_names(&case.folder, "pipe_") {
             let golden = golden(&case.folder, &name);
-            match needs(&golden.meta) {
-                None => compare(case, &name, &golden, &mut errors),
-                Some(feature) => println!("{}: {name} needs {feature}: left out", case.name),
+            let variant = Variant::of(&golden.meta);
+            if variant == Variant::default() {
+                compare(case, &name, &golden, &mut errors);
+            } else {
+                let other = others.entry(variant.clone());
+                let case = other.or_insert_with(|| variant.compiled(case));
+                compare(case, &name, &golden, &mut errors);
             }
         }
     }
     errors.finish();
 }
 
-/// What a golden needs that this version does not have.
-fn needs(meta: &Value) -> Option<&'static str> {
-    let args = &meta["args"];
-    let some = |value: &Value| !value.is_null() && value.as_f64() != Some(0.0);
-    match () {
-        () if args.get("first_pass").is_some() => Some("several passes"),
-        () if meta["conditioning"]
-            .as_array()
-            .is_some_and(|items| !items.is_empty()) =>
-        {
-            Some("conditioning")
+/// What a golden needs that is decided when a bundle is compiled.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Variant {
+    stg_mode: &'static str,
+    passes: usize,
+}
+
+impl Default for Variant {
+    fn default() -> Self {
+        Self {
+            stg_mode: "attention_values",
+            passes: 1,
         }
-        () if args["stg_scale"].is_array() || some(&args["stg_scale"]) => {
-            Some("spatio-temporal guidance")
-        }
-        () if some(&args["skip_initial_inference_steps"]) => Some("video to video"),
-        () => None,
     }
 }
 
-fn settings(meta: &Value) -> Settings {
-    let args = &meta["args"];
-    let number = |name: &str| args[name].as_u64().map(|n| n as usize);
-    Settings {
-        prompt: args["prompt"].as_str().map(str::to_owned),
-        negative_prompt: args["negative_prompt"].as_str().map(str::to_owned),
-        height: number("height"),
-        width: number("width"),
-        frames: number("num_frames"),
-        fps: args["frame_rate"].as_f64(),
-        steps: number("num_inference_steps"),
-        timesteps: serde_json::from_value(args["timesteps"].clone()).unwrap(),
-        guidance_scale: args["guidance_scale"].as_f64().map(|x| x as f32),
-        stochastic_sampling: args["stochastic_sampling"].as_bool(),
-        skip_final_inference_steps: number("skip_final_inference_steps"),
-        decode_timestep: args["decode_timestep"].as_f64().map(|x| x as f32),
-        decode_noise_scale: args["decode_noise_scale"].as_f64().map(|x| x as f32),
-        max_tokens: number("text_encoder_max_tokens"),
-        ..Settings::default()
+impl Variant {
+    fn of(meta: &Value) -> Self {
+        let passes = if meta["args"].get("first_pass").is_some() {
+            2
+        } else {
+            1
+        };
+        Self {
+            stg_mode: mode(meta),
+            passes,
+        }
     }
+
+    fn compiled(&self, case: &Case) -> Case {
+        let mut changes = vec![("options.stg_mode", self.stg_mode)];
+        if self.passes == 2 {
+            changes.push(("pipeline", "ltxv/multi_scale"));
+        }
+        case.with(&changes)
+    }
+}
+
+/// What the reference replaces in perturbed rows.
+fn mode(meta: &Value) -> &'static str {
+    let strategy = meta["args"]["skip_layer_strategy"]
+        .as_str()
+        .unwrap_or_default();
+    match strategy.rsplit('.').next() {
+        Some("AttentionSkip") => "attention_skip",
+        Some("Residual") => "residual",
+        Some("TransformerBlock") => "transformer_block",
+        _ => "attention_values",
+    }
+}
+
+/// Arguments of the reference that are no settings.
+const OTHER: [&str; 5] = [
+    "output_type",
+    "is_video",
+    "vae_per_channel_normalize",
+    "mixed_precision",
+    "skip_layer_strategy",
+];
+
+fn settings(meta: &Value) -> Settings {
+    let mut args = meta["args"].as_object().unwrap().clone();
+    args.retain(|name, value| !OTHER.contains(&name.as_str()) && !value.is_null());
+    serde_json::from_value(args.into()).unwrap()
+}
+
+/// The media a golden was conditioned on, and what it started from.
+fn media(golden: &Golden) -> (Vec<Condition>, Option<Media>) {
+    let items = golden.meta["conditioning"]
+        .as_array()
+        .cloned()
+        .unwrap_or_default();
+    let mut tensors: Vec<(&String, &Tensor)> = golden
+        .tensors
+        .iter()
+        .filter(|(name, _)| name.starts_with("input.image") || name.starts_with("input.video"))
+        .collect();
+    // A clip comes before the images that follow it.
+    tensors.sort_by_key(|(name, tensor)| (tensor.shape()[2] == 1, (*name).clone()));
+    let media = tensors.into_iter().map(|(name, tensor)| {
+        let &[1, 3, frames, height, width] = tensor.shape() else {
+            panic!("{name} is no video")
+        };
+        let size = VideoSize {
+            frames,
+            height,
+            width,
+        };
+        Media::new(name.as_str(), tensor.to_f32().unwrap(), size).unwrap()
+    });
+    let mut media: Vec<Media> = media.collect();
+    if items.is_empty() {
+        return (Vec::new(), media.pop());
+    }
+    let condition = |(item, media): (&Value, Media)| Condition {
+        media,
+        frame: item["frame"].as_u64().unwrap() as usize,
+        strength: item["strength"].as_f64().unwrap() as f32,
+        place: Place::Frames,
+    };
+    (items.iter().zip(media).map(condition).collect(), None)
 }
 
 fn compare(case: &Case, name: &str, golden: &Golden, errors: &mut Errors) {
     // The reference made these goldens with its list of allowed timesteps switched off.
     let mut manifest = case.runner.manifest().clone();
     manifest.model.allowed_inference_steps = None;
+    let (conditions, input) = media(golden);
     let job = Job::new(&manifest, settings(&golden.meta))
+        .and_then(|job| job.with_conditions(&manifest, conditions))
+        .and_then(|job| input.map_or(Ok(job.clone()), |input| job.with_input(input)))
         .unwrap_or_else(|e| panic!("{}: {name}: {e}", case.name));
     let mut draws = replay(&golden_path(&case.folder, name)).unwrap();
     let mut seen = BTreeMap::new();
@@ -114,10 +183,9 @@ fn compare(case: &Case, name: &str, golden: &Golden, errors: &mut Errors) {
     );
 }
 
-/// `mid.pass0.init_latents_bcfhw` is observed as `init_latents`, `mid.step03.latents_out` as `step03.latents_out`.
+/// `mid.pass0.init_latents_bcfhw` is observed as `pass0.init_latents`, `mid.step03.latents_out` as `step03.latents_out`.
 fn observed_name(golden: &str) -> String {
     let name = golden.strip_prefix("mid.").unwrap_or(golden);
-    let name = name.strip_prefix("pass0.").unwrap_or(name);
     name.trim_end_matches("_bcfhw").to_owned()
 }
 

@@ -1,12 +1,14 @@
 //! `ltxc check`
 
+use std::collections::BTreeMap;
+
 use std::path::Path;
 
-use ltxc_front::{FileKind, GraphFile, PipelineFile, TargetFile, expand, kind_of, library};
+use ltxc_front::{FileKind, GraphFile, PipelineFile, Role, TargetFile, expand, kind_of, library};
 use serde_json::Value as Json;
 
 use crate::args::CheckArgs;
-use crate::compile::Project;
+use crate::compile::{Project, flag_of};
 use crate::failure::{Failure, Outcome};
 use crate::output::say;
 use crate::pipeline::{check_pipeline, check_target};
@@ -20,7 +22,7 @@ pub fn command(args: &CheckArgs) -> Outcome {
             let file = GraphFile::read(&source)?;
             match &args.config {
                 Some(config) => {
-                    let graph = expand(&file, &read_json(config)?)?;
+                    let graph = expand(&file, &read_json(config)?, &BTreeMap::new())?;
                     verified(&graph)?;
                     format!("{} operations, types agree", graph.len())
                 }
@@ -37,7 +39,7 @@ pub fn command(args: &CheckArgs) -> Outcome {
             check_target(&target)?;
             format!("{} passes", target.passes.len())
         }
-        FileKind::Preset => preset(args)?,
+        FileKind::Preset | FileKind::Released => preset(args)?,
     };
     say!("{}: fine ({said})", args.file.display());
     Ok(())
@@ -49,13 +51,15 @@ fn preset(args: &CheckArgs) -> Outcome<String> {
         &args.file.display().to_string(),
         &args.project,
     )?)?;
-    if project.checkpoint.is_none() {
+    if !project.checkpoints.contains_key(&Role::Model) {
+        let flags: Vec<String> = project.roles().into_iter().map(flag_of).collect();
         return Ok(format!(
-            "{} graphs read; give --checkpoint and --text-encoder to check them against weights",
-            project.graphs.len()
+            "{} graphs read; give {} to check them against weights",
+            project.graphs.len(),
+            flags.join(" and ")
         ));
     }
-    let graphs = expand_all(&project, &project.checkpoints()?)?;
+    let graphs = expand_all(&project, &project.open_checkpoints()?)?;
     graphs.values().try_for_each(verified)?;
     tokenizer(&project)?;
     Ok(format!(

@@ -1,5 +1,7 @@
 //! `ltxc dump`
 
+use std::collections::BTreeMap;
+
 use std::path::Path;
 
 use ltxc_front::{GraphFile, expand, library};
@@ -13,14 +15,14 @@ use crate::failure::{Failure, Outcome};
 pub fn command(args: &DumpArgs) -> Outcome {
     if let Some(config) = &args.config {
         let file = GraphFile::read(&library::read_path(Path::new(&args.source))?)?;
-        return show(args, &expand(&file, &read_json(config)?)?);
+        return show(args, &expand(&file, &read_json(config)?, &BTreeMap::new())?);
     }
     let mut options = super::options(&args.source, &args.project)?;
     options.only.extend(args.component.clone());
     let project = Project::open(&options).map_err(explain_graph_files)?;
-    let checkpoints = project.checkpoints()?;
+    let checkpoints = project.open_checkpoints()?;
     for name in project.graphs.keys() {
-        let graph = project.expand(name, &checkpoints[project.role_of(name)])?;
+        let graph = project.expand(name, &checkpoints[&project.role_of(name)])?;
         match args.lowered {
             true => show(args, &project.lower(graph)?.graph)?,
             false => show(args, &graph)?,

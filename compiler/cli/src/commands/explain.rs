@@ -34,11 +34,11 @@ pub fn command(args: &ExplainArgs) -> Outcome {
             known.join(", ")
         )));
     }
-    let checkpoints = project.checkpoints()?;
+    let checkpoints = project.open_checkpoints()?;
     say!("target {}: {}", project.target.name, project.target.doc);
     for name in project.graphs.keys() {
         let compiled =
-            project.explain(project.expand(name, &checkpoints[project.role_of(name)])?)?;
+            project.explain(project.expand(name, &checkpoints[&project.role_of(name)])?)?;
         say!("\n{name}: {} operations", compiled.graph.len());
         for (report, entry) in compiled.reports.iter().zip(&project.target.passes) {
             show(report, &entry.because, args.diff.as_deref())?;

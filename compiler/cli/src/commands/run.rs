@@ -1,63 +1,88 @@
 //! `ltxc run`
 
-use std::collections::BTreeMap;
+mod media;
+mod output;
+mod takes;
+mod view;
+
 use std::path::Path;
 use std::time::Instant;
 
-use indicatif::ProgressBar;
-use ltxc_bundle::{Bundle, MANIFEST, Settings};
-use ltxc_runtime::media::{self, VideoSpec};
-use ltxc_runtime::run::{Event, Generated, Job};
-use ltxc_runtime::tensor::file;
+use ltxc_bundle::{Bundle, MANIFEST, Scheduled, Settings};
+use ltxc_front::section_of;
+use ltxc_runtime::run::{Job, StageTime, Take};
+use ltxc_runtime::sampling::NoiseSource;
 use serde_json::json;
 
+use self::takes::Planned;
+use self::view::View;
 use crate::args::RunArgs;
 use crate::cache;
 use crate::compile::Project;
 use crate::failure::{Failure, Outcome};
 use crate::output::{note, say};
-use crate::progress::{WriteBar, bar};
+use crate::progress::WriteBar;
 use crate::session::runner;
 use crate::write::write_bundle;
 
 pub fn command(args: &RunArgs) -> Outcome {
     let start = Instant::now();
+    let prompts = args.prompts.as_deref().map(takes::prompts).transpose()?;
     let bundle = open(args)?;
-    let job = Job::new(&bundle.manifest, settings(args)).map_err(|e| Failure::Input(e.into()))?;
-    check_outputs(args, &job)?;
-    note!("{}", describe(&bundle, &job));
-    let runner = runner(bundle, args.threads, false)?;
+    let mut settings = settings(args)?;
+    settings.prompt = settings.prompt.or(prompts.as_ref().map(|p| p[0].clone()));
+    let job = media::job(args, &bundle.manifest, settings)?;
+    let prompts = prompts.unwrap_or_else(|| vec![job.prompt().to_owned()]);
+    let planned = takes::takes(args, &job, &prompts)?;
+    output::check(&planned, &job)?;
+    note!("{}", describe(&bundle, &job, planned.len()));
+    let runner = runner(bundle, args.threads, false)?.with_together(args.together);
+    let mut noises: Vec<_> = planned.iter().map(|take| job.noise_of(take.seed)).collect();
+    let takes = planned.iter().zip(&mut noises).map(|(take, noise)| Take {
+        prompt: take.prompt.clone(),
+        noise: noise as &mut dyn NoiseSource,
+    });
     let mut view = View::new();
-    let generated = runner
-        .generate(&job, &mut job.noise(), &mut |event| view.show(&event))
+    let stages = runner
+        .generate_takes(
+            &job,
+            takes.collect(),
+            &mut |event| view.show(&event),
+            &mut |take, generated| Ok(output::write(&planned[take], &generated)?),
+        )
         .map_err(|e| Failure::Input(e.into()))?;
     view.finish();
-    if let Some(path) = &args.save_latents {
-        let latents = BTreeMap::from([("latents".to_owned(), generated.latents.clone())]);
-        file::write(path, &latents).map_err(|e| Failure::Input(e.into()))?;
-    }
-    write_video(&args.output, &generated)?;
     match args.json {
         true => say!(
             "{}",
-            report(args, &job, &generated, start.elapsed().as_secs_f64())
+            report(&planned, &job, &stages, start.elapsed().as_secs_f64())
         ),
-        false => say!("{}", args.output.display()),
+        false => {
+            for take in &planned {
+                say!("{}", take.output.display());
+            }
+        }
     }
     Ok(())
 }
 
+fn is_bundle(args: &RunArgs) -> bool {
+    let path = Path::new(&args.source);
+    path.join(MANIFEST).exists() || path.is_dir() || path.extension().is_some_and(|e| e == "bundle")
+}
+
 /// A bundle as given, or the cached bundle of a preset.
 fn open(args: &RunArgs) -> Outcome<Bundle> {
-    let path = Path::new(&args.source);
-    let is_bundle = path.extension().is_some_and(|e| e == "bundle");
-    if path.join(MANIFEST).exists() || path.is_dir() || is_bundle {
-        return Ok(Bundle::open(path)?);
+    if is_bundle(args) {
+        return Ok(Bundle::open(Path::new(&args.source))?);
     }
     let project = Project::open(&super::options(&args.source, &args.project)?)?;
     let cached = cache::bundle_path(&project)?;
     if let Ok(bundle) = Bundle::open(&cached) {
         note!("using the bundle compiled before: {}", cached.display());
+        for text in &bundle.manifest.notes {
+            note!("note: {text}");
+        }
         return Ok(bundle);
     }
     note!(
@@ -73,8 +98,10 @@ fn open(args: &RunArgs) -> Outcome<Bundle> {
     )?)?)
 }
 
-fn settings(args: &RunArgs) -> Settings {
-    Settings {
+/// What the flags say, then what `--set defaults.NAME` says to a bundle; to a preset it was said at its compile.
+fn settings(args: &RunArgs) -> Outcome<Settings> {
+    let constant = |value: Option<f32>| value.map(Scheduled::Constant);
+    let flags = Settings {
         prompt: args.prompt.clone(),
         negative_prompt: args.negative_prompt.clone(),
         seed: args.seed,
@@ -83,125 +110,67 @@ fn settings(args: &RunArgs) -> Settings {
         frames: args.frames,
         fps: args.fps,
         steps: args.steps,
-        guidance_scale: args.guidance_scale,
+        guidance_scale: constant(args.guidance_scale),
+        stg_scale: constant(args.stg_scale),
+        skip_initial_inference_steps: args.skip_initial_steps,
         noise: args.noise.clone(),
         ..Settings::default()
+    };
+    if !is_bundle(args) {
+        return Ok(flags);
     }
+    let overrides = super::overrides(&args.project)?;
+    Ok(flags.or(&section_of("defaults", &overrides)?.read()?))
 }
 
-/// Every choice of the run in one line.
-fn describe(bundle: &Bundle, job: &Job) -> String {
-    let video = job.geometry().asked;
-    let target = &bundle.manifest.target;
+/// Every choice of the run in a line.
+fn describe(bundle: &Bundle, job: &Job, videos: usize) -> String {
+    let (video, target) = (job.geometry().asked, &bundle.manifest.target);
+    let pass = |pass: &ltxc_runtime::run::PassJob| {
+        let size = job.geometry().compression.video_of(pass.latents());
+        let steps = pass.timesteps().len();
+        match job.passes().len() {
+            1 => format!("{steps} steps"),
+            _ => format!("{steps} steps at {}x{}", size.width, size.height),
+        }
+    };
+    let passes: Vec<String> = job.passes().iter().map(pass).collect();
+    let count = if videos == 1 {
+        String::new()
+    } else {
+        format!("{videos} videos: ")
+    };
     format!(
-        "{} frames of {}x{} at {} fps, {} steps, seed {}, on {} ({})",
+        "{count}{} frames of {}x{} at {} fps, {}, seed {}, on {} ({})",
         video.frames,
         video.width,
         video.height,
         job.fps(),
-        job.timesteps().len(),
+        passes.join(", then "),
         job.seed(),
         target.runtime,
         target.provider
     )
 }
 
-/// Tries the named files before hours of work go into them; nothing is left behind.
-fn check_outputs(args: &RunArgs, job: &Job) -> Outcome {
+fn report(planned: &[Planned], job: &Job, stages: &[StageTime], seconds: f64) -> serde_json::Value {
+    let video = |take: &Planned| {
+        json!({
+            "output": take.output.display().to_string(),
+            "prompt": take.prompt,
+            "seed": take.seed,
+        })
+    };
     let asked = job.geometry().asked;
-    let spec = VideoSpec {
-        width: asked.width as u32,
-        height: asked.height as u32,
-        fps: job.fps(),
-    };
-    media::create(&args.output, spec).map_err(|e| Failure::Input(e.into()))?;
-    let Some(path) = &args.save_latents else {
-        return Ok(());
-    };
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty());
-    tempfile::tempfile_in(folder.unwrap_or(Path::new("."))).map_err(|e| {
-        Failure::Input(anyhow::anyhow!("{} cannot be written: {e}", path.display()))
-    })?;
-    Ok(())
-}
-
-/// Most frames of a strip.
-const STRIP: usize = 9;
-
-fn write_video(path: &Path, generated: &Generated) -> Outcome {
-    let failed = |e: media::MediaError| Failure::Input(e.into());
-    let pattern = path.to_string_lossy().contains('%');
-    if path.extension().is_some_and(|e| e == "png") && !pattern && generated.frames > 1 {
-        return write_strip(path, generated).map_err(failed);
-    }
-    let spec = VideoSpec {
-        width: generated.width as u32,
-        height: generated.height as u32,
-        fps: generated.fps,
-    };
-    let mut writer = media::create(path, spec).map_err(failed)?;
-    for frame in 0..generated.frames {
-        writer.write(&generated.rgb8(frame)).map_err(failed)?;
-    }
-    writer.finish().map_err(failed)
-}
-
-/// A single PNG of a video shows frames from first to last side by side.
-fn write_strip(path: &Path, generated: &Generated) -> Result<(), media::MediaError> {
-    let shown = generated.frames.min(STRIP);
-    let at = |i: usize| i * (generated.frames - 1) / (shown - 1);
-    let frames: Vec<Vec<u8>> = (0..shown).map(|i| generated.rgb8(at(i))).collect();
-    let frames: Vec<&[u8]> = frames.iter().map(Vec::as_slice).collect();
-    let (rgb, width, height) = media::strip(&frames, generated.width, generated.height, 2);
-    media::write_png(path, &rgb, width as u32, height as u32)
-}
-
-fn report(args: &RunArgs, job: &Job, generated: &Generated, seconds: f64) -> serde_json::Value {
     json!({
-        "output": args.output.display().to_string(),
-        "frames": generated.frames,
-        "height": generated.height,
-        "width": generated.width,
-        "fps": generated.fps,
+        "videos": planned.iter().map(video).collect::<Vec<_>>(),
+        "frames": asked.frames,
+        "height": asked.height,
+        "width": asked.width,
+        "fps": job.fps(),
         "seed": job.seed(),
         "timesteps": job.timesteps(),
-        "stages": generated.stages,
+        "stages": stages,
         "seconds": seconds,
     })
-}
-
-/// One bar for the steps, a line for each other stage.
-struct View {
-    bar: ProgressBar,
-}
-
-impl View {
-    fn new() -> Self {
-        Self {
-            bar: ProgressBar::hidden(),
-        }
-    }
-
-    fn show(&mut self, event: &Event<'_>) {
-        match event {
-            Event::StageStarted { stage, steps, .. } => {
-                self.bar.finish_and_clear();
-                self.bar = match steps {
-                    0 => bar(1, "{msg:18} {spinner} {elapsed}"),
-                    steps => bar(
-                        *steps as u64,
-                        "{msg:18} [{bar:30}] step {pos}/{len}, {eta} left",
-                    ),
-                };
-                self.bar.set_message((*stage).to_owned());
-            }
-            Event::Step { .. } => self.bar.inc(1),
-            Event::StageFinished { .. } => self.bar.finish_and_clear(),
-            Event::ComponentLoaded { .. } | Event::FramesDecoded { .. } => {}
-        }
-    }
-
-    fn finish(&self) {
-        self.bar.finish_and_clear();
-    }
 }

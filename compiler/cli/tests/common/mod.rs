@@ -53,6 +53,7 @@ pub fn limited(limits: &str, arguments: &[&str]) -> Command {
         .args(["-c", &format!("{limits}; exec \"$0\" \"$@\"")])
         .arg(env!("CARGO_BIN_EXE_ltxc"))
         .args(arguments)
+        .env("LTXC_FFMPEG", "") // what is said must not depend on what else is installed
         .current_dir(root());
     command
 }

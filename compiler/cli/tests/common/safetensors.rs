@@ -23,6 +23,23 @@ impl Parts {
         }
     }
 
+    pub fn empty() -> Self {
+        Self {
+            header: Map::new(),
+            data: Vec::new(),
+        }
+    }
+
+    /// One more tensor of fp32 zeros.
+    pub fn with(mut self, key: &str, shape: &[usize]) -> Self {
+        let begin = self.data.len();
+        let end = begin + 4 * shape.iter().product::<usize>();
+        self.data.resize(end, 0);
+        let entry = json!({"dtype": "F32", "shape": shape, "data_offsets": [begin, end]});
+        self.header.insert(key.to_owned(), entry);
+        self
+    }
+
     pub fn bytes(&self) -> Vec<u8> {
         join(
             serde_json::to_string(&self.header).unwrap().as_bytes(),
@@ -102,7 +119,8 @@ components:
   decoder: {graph: layers.yaml, checkpoint: model}
 stages:
   text: {encode_text: {component: encoder}}
-  latents: {denoise: {component: denoiser, text: text}}
+  start: {prepare_latents: {component: encoder}}
+  latents: {denoise: {component: denoiser, text: text, start: start}}
   video: {decode_video: {component: decoder, latents: latents}}
 video: video
 ";

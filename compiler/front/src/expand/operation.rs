@@ -5,6 +5,7 @@ use ltxc_ir::{NodeId, Op, Size};
 use serde_json::{Map, Value as Json};
 
 use super::{Expander, Frame};
+use crate::diagnostic::Span;
 use crate::reader::{Fields, Read, Reported, in_words};
 use crate::tree::{Key, Kind, Tree};
 
@@ -60,7 +61,7 @@ impl<'f> Expander<'f> {
         };
         let mut fields = self.reader.map(body, &format!("`{}`", op.name))?;
         let mut ports = self.ports(frame, &key.name, reference, &mut fields)?;
-        self.implied_weights(frame, reference, &mut fields, &mut ports)?;
+        self.implied_weights(frame, &key.name, reference, &mut fields, &mut ports)?;
         let mut attributes = Map::new();
         for name in reference.attributes {
             if let Some(tree) = fields.take(name) {
@@ -170,6 +171,7 @@ impl<'f> Expander<'f> {
     fn implied_weights(
         &mut self,
         frame: &Frame,
+        statement: &str,
         reference: &OpReference,
         fields: &mut Fields<'f>,
         ports: &mut Ports,
@@ -198,7 +200,12 @@ impl<'f> Expander<'f> {
                 .map(|v| v.to_text() == "true")
         })?;
         let out = shape[..1].to_vec();
-        ports[port] = Some(self.weight(frame, &format!("{name}.weight"), shape, tree.span)?);
+        let flat = reference.name == "conv3d" && shape.len() == 4;
+        let mut weight = self.weight(frame, &format!("{name}.weight"), shape, tree.span)?;
+        if flat {
+            weight = self.one_frame(frame, statement, weight, tree.span)?;
+        }
+        ports[port] = Some(weight);
         if has_bias
             && reference
                 .ports
@@ -208,6 +215,21 @@ impl<'f> Expander<'f> {
             ports[port + 1] = Some(self.weight(frame, &format!("{name}.bias"), out, tree.span)?);
         }
         Ok(())
+    }
+
+    /// A 2-D kernel as a 3-D one that sees one frame.
+    fn one_frame(
+        &mut self,
+        frame: &Frame,
+        statement: &str,
+        weight: NodeId,
+        span: Span,
+    ) -> Read<NodeId> {
+        let mut to = self.graph.node(weight).fact.shape.clone();
+        to.insert(2, Size::from(1));
+        let name = format!("{statement}.kernel");
+        let op = ltxc_ir::op::Reshape { to };
+        self.add(frame, &name, op.into(), &[Some(weight)], span)
     }
 
     fn weight_shape(
@@ -230,7 +252,7 @@ impl<'f> Expander<'f> {
             })
         };
         let axis = match reference.name {
-            "conv3d" => 1,
+            "conv3d" | "group_norm" => 1,
             "rms_norm" => self.norm_axis(fields),
             _ => -1,
         };
@@ -244,15 +266,27 @@ impl<'f> Expander<'f> {
         match reference.name {
             "linear" => Ok(vec![self.out_size(frame, fields)?, features]),
             "conv3d" => {
-                let kernel = fields.need(&mut self.reader, "kernel")?;
-                let kernel: [i64; 3] = self.reader.plain(kernel, "`kernel`")?;
+                let kernel = self.kernel(fields)?;
                 Ok([self.out_size(frame, fields)?, features]
                     .into_iter()
-                    .chain(kernel.map(Size::from))
+                    .chain(kernel.into_iter().map(Size::from))
                     .collect())
             }
             _ => Ok(vec![features]),
         }
+    }
+
+    fn kernel(&mut self, fields: &mut Fields<'f>) -> Read<Vec<i64>> {
+        let tree = fields.need(&mut self.reader, "kernel")?;
+        let kernel: Vec<i64> = self.reader.plain(tree, "`kernel`")?;
+        if matches!(kernel.len(), 2 | 3) {
+            return Ok(kernel);
+        }
+        let message = format!(
+            "`kernel` is [frames, rows, columns], or [rows, columns]; it has {} sizes here",
+            kernel.len()
+        );
+        Err(self.reader.mistake("graph::attribute", tree.span, message))
     }
 
     fn norm_axis(&mut self, fields: &mut Fields<'f>) -> i64 {

@@ -190,14 +190,7 @@ impl Eval for LayerNorm {
         );
         let axis = axis_of(-1, y.ndim())?;
         for mut lane in y.lanes_mut(Axis(axis)) {
-            let n = lane.len() as f64;
-            let mean = lane.iter().map(|x| f64::from(*x)).sum::<f64>() / n;
-            let var = lane
-                .iter()
-                .map(|x| (f64::from(*x) - mean).powi(2))
-                .sum::<f64>()
-                / n;
-            let factor = 1.0 / (var + self.eps).sqrt();
+            let (mean, factor) = centre_and_scale(&lane, self.eps);
             for (i, x) in lane.iter_mut().enumerate() {
                 let normed = ((f64::from(*x) - mean) * factor) as f32;
                 *x = normed * w.map_or(1.0, |w| w[i]) + b.map_or(0.0, |b| b[i]);
@@ -205,6 +198,44 @@ impl Eval for LayerNorm {
         }
         Ok(Array::F32(y))
     }
+}
+
+impl Eval for GroupNorm {
+    fn eval(&self, values: &Values<'_>) -> Evaluated {
+        let (x, w, b) = (
+            values.float(0)?,
+            values.optional_float(1)?,
+            values.optional_float(2)?,
+        );
+        let (batch, channels) = (x.shape()[0], x.shape()[1]);
+        let plane: usize = x.shape()[2..].iter().product();
+        let run = channels / self.groups * plane;
+        let mut y: Vec<f32> = x.iter().copied().collect();
+        for (at, group) in y
+            .chunks_mut(run.max(1))
+            .take(batch * self.groups)
+            .enumerate()
+        {
+            let (mean, factor) = centre_and_scale(&*group, self.eps);
+            let first = at % self.groups * (channels / self.groups);
+            for (i, x) in group.iter_mut().enumerate() {
+                let normed = ((f64::from(*x) - mean) * factor) as f32;
+                let channel = first + i / plane;
+                *x = normed * w.map_or(1.0, |w| w[channel]) + b.map_or(0.0, |b| b[channel]);
+            }
+        }
+        Array::f32(x.shape(), y)
+    }
+}
+
+/// What to subtract from values and to multiply them by for mean 0 and variance 1.
+fn centre_and_scale<'a>(values: impl IntoIterator<Item = &'a f32> + Clone, eps: f64) -> (f64, f64) {
+    let n = values.clone().into_iter().count() as f64;
+    let sum: f64 = values.clone().into_iter().map(|x| f64::from(*x)).sum();
+    let mean = sum / n;
+    let squares = values.into_iter().map(|x| (f64::from(*x) - mean).powi(2));
+    let var = squares.sum::<f64>() / n;
+    (mean, 1.0 / (var + eps).sqrt())
 }
 
 impl Eval for Rope {

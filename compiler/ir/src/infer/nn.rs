@@ -94,6 +94,27 @@ impl Infer for LayerNorm {
     }
 }
 
+impl Infer for GroupNorm {
+    fn infer(&self, inputs: &Inputs<'_>) -> Result<Fact, InferError> {
+        let x = inputs.float(0)?;
+        let Some(channels) = x.shape.get(1) else {
+            return fail("group_norm needs an axis of channels, axis 1".into());
+        };
+        let split = i64::try_from(self.groups)
+            .ok()
+            .and_then(|groups| channels.div_exact(&groups.into()));
+        if split.is_none() {
+            return fail(format!(
+                "{channels} channels do not make {} groups",
+                self.groups
+            ));
+        }
+        inputs.expect(1, std::slice::from_ref(channels))?;
+        inputs.expect(2, std::slice::from_ref(channels))?;
+        Ok(x.clone())
+    }
+}
+
 impl Infer for Rope {
     fn infer(&self, inputs: &Inputs<'_>) -> Result<Fact, InferError> {
         let x = inputs.float(0)?;

@@ -45,13 +45,13 @@ struct Turn {
 fn turns_from(graph: &Graph, order: &[NodeId]) -> Vec<Turn> {
     let mut turns: Vec<Turn> = Vec::new();
     let mut at = 0;
-    let mut shape = None;
+    let mut shape: Option<Vec<Line>> = None;
     while let Some(turn) = turn_at(graph, &order[at..]) {
         let follows = turns
             .last()
             .is_none_or(|last| last.prefix == turn.prefix && last.index + 1 == turn.index);
         let lines = relative_lines(graph, &order[at..at + turn.nodes], &turn);
-        if !follows || shape.as_ref().is_some_and(|shape| *shape != lines) {
+        if !follows || shape.as_ref().is_some_and(|shape| !alike(shape, &lines)) {
             break;
         }
         shape.get_or_insert(lines);
@@ -88,8 +88,20 @@ fn split_index(name: &str) -> Option<(&str, u64)> {
     None
 }
 
-/// The turn's lines with its own number taken out and values from outside numbered by place.
-fn relative_lines(graph: &Graph, nodes: &[NodeId], turn: &Turn) -> Vec<String> {
+/// A line of a turn, and the same with the turn's number taken out of an `index`: a turn may take its own part of a
+/// table.
+struct Line {
+    exact: String,
+    counted: String,
+}
+
+fn alike(one: &[Line], other: &[Line]) -> bool {
+    let same = |(a, b): (&Line, &Line)| a.exact == b.exact || a.counted == b.counted;
+    one.len() == other.len() && one.iter().zip(other).all(same)
+}
+
+/// The turn's lines with its own number taken out of names and values from outside numbered by place.
+fn relative_lines(graph: &Graph, nodes: &[NodeId], turn: &Turn) -> Vec<Line> {
     let own = format!("{}.{}.", turn.prefix, turn.index);
     let places: HashMap<NodeId, usize> = nodes
         .iter()
@@ -103,13 +115,19 @@ fn relative_lines(graph: &Graph, nodes: &[NodeId], turn: &Turn) -> Vec<String> {
             .iter()
             .map(|i| i.and_then(|i| places.get(&i)))
             .collect();
-        let attributes = node.op.attributes().to_string().replace(&own, "#.");
-        format!(
-            "{} {} {} {inputs:?} {attributes}",
+        let start = format!(
+            "{} {} {} {inputs:?}",
             node.name.replace(&own, "#."),
             node.fact,
             node.op.name()
-        )
+        );
+        let mut attributes = node.op.attributes();
+        let exact = format!("{start} {attributes}").replace(&own, "#.");
+        if let Some(index) = attributes.get_mut("index").filter(|i| **i == turn.index) {
+            *index = "#".into();
+        }
+        let counted = format!("{start} {attributes}").replace(&own, "#.");
+        Line { exact, counted }
     };
     nodes.iter().map(line).collect()
 }

@@ -49,6 +49,7 @@ fn replace_by(op: fn() -> Op) -> Result<usize, PassError> {
         rms_normalization: false,
         half_weights: false,
         bf16: false,
+        fp8_weights: false,
     };
     run_rule(graph(), &Replace(op), &capabilities).map(|(_, report)| report.matched)
 }

@@ -1,0 +1,186 @@
+//! `ltxc run` with configurations, media and prompts as users have them.
+#![cfg(unix)]
+#![allow(clippy::panic, clippy::unwrap_used)]
+
+mod common;
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+use common::{ltxc, root, shapes};
+use serde_json::Value;
+use tempfile::TempDir;
+
+const IMAGE: &str = "tests/bad/media/image.png";
+const CLIP: &str = "tests/bad/media/clip.mp4";
+
+/// Frames of a run of the tiny model, as the bytes of a strip.
+fn strip(tmp: &TempDir, name: &str, more: &[&str]) -> Vec<u8> {
+    let (bundle, out) = (shapes().to_str().unwrap(), tmp.path().join(name));
+    let start = ["run", bundle, "--steps", "4", "-o", out.to_str().unwrap()];
+    ltxc(&[&start, more].concat()).fine();
+    fs::read(out).unwrap()
+}
+
+/// The configuration, the checkpoints it names and the text encoder's folder, side by side under their own names.
+#[test]
+fn a_released_config_runs_as_it_is() {
+    let tmp = TempDir::new().unwrap();
+    let fixture = root().join("tests/fixtures/0.9.8-distilled-like");
+    let put = |from: &Path, to: &str| symlink(from, tmp.path().join(to)).unwrap();
+    let config = "ltxv-2b-0.9.8-distilled.yaml";
+    put(&root().join("tests/fixtures/configs").join(config), config);
+    for file in ["ltxv-2b-0.9.8-distilled", "ltxv-spatial-upscaler-0.9.8"] {
+        let file = format!("{file}.safetensors");
+        put(&fixture.join(&file), &file);
+    }
+    fs::create_dir(tmp.path().join("PixArt-alpha")).unwrap();
+    put(
+        &fixture.join("diffusers"),
+        "PixArt-alpha/PixArt-XL-2-1024-MS",
+    );
+    let (config, out) = (tmp.path().join(config), tmp.path().join("a.mp4"));
+    let said = ltxc(&[
+        "run",
+        config.to_str().unwrap(),
+        "--prompt",
+        "a woman walks through the forest",
+        "--height",
+        "64",
+        "--width",
+        "96",
+        "--frames",
+        "9",
+        "--json",
+        "-o",
+        out.to_str().unwrap(),
+    ]);
+    for note in ["enhance", "precision"] {
+        assert!(said.stderr.contains(note), "{note}: {}", said.stderr);
+    }
+    let report: Value = serde_json::from_str(&said.fine()).unwrap();
+    assert_eq!(report["timesteps"].as_array().unwrap().len(), 7 + 3);
+    let stages: Vec<&str> = report["stages"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|stage| stage["stage"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        stages,
+        [
+            "text",
+            "small_start",
+            "small",
+            "upscaled",
+            "start",
+            "latents",
+            "frames"
+        ]
+    );
+    assert_eq!(&fs::read(out).unwrap()[4..8], b"ftyp");
+}
+
+#[test]
+fn several_videos_equal_single_ones() {
+    let tmp = TempDir::new().unwrap();
+    let prompts = tmp.path().join("prompts.txt");
+    fs::write(&prompts, "a red circle\n# a comment\n\na white square\n").unwrap();
+    let (prompts, bundle) = (prompts.to_str().unwrap(), shapes().to_str().unwrap());
+    for together in ["1", "3"] {
+        let out = tmp.path().join(format!("{together}.png"));
+        let said = ltxc(&[
+            "run",
+            bundle,
+            "--steps",
+            "4",
+            "--frames",
+            "9",
+            "--prompts",
+            prompts,
+            "--batch",
+            "2",
+            "--together",
+            together,
+            "-o",
+            out.to_str().unwrap(),
+        ]);
+        assert_eq!(said.fine().lines().count(), 4);
+    }
+    let alone = |name: &str, prompt: &str, seed: &str| {
+        strip(
+            &tmp,
+            name,
+            &["--frames", "9", "--prompt", prompt, "--seed", seed],
+        )
+    };
+    let singles = [
+        alone("a.png", "a red circle", "47"),
+        alone("b.png", "a red circle", "48"),
+        alone("c.png", "a white square", "47"),
+        alone("d.png", "a white square", "48"),
+    ];
+    for (number, single) in singles.iter().enumerate() {
+        for together in ["1", "3"] {
+            let file = tmp.path().join(format!("{together}-{}.png", number + 1));
+            assert_eq!(&fs::read(file).unwrap(), single, "{together}, {number}");
+        }
+    }
+}
+
+/// Every way to give media makes another video than none, and the same one each time.
+#[test]
+fn media_change_the_video() {
+    let tmp = TempDir::new().unwrap();
+    let prompt = ["--prompt", "a red circle on a blue background"];
+    let folder = tmp.path().join("frames");
+    fs::create_dir(&folder).unwrap();
+    fs::copy(root().join(IMAGE), folder.join("1.png")).unwrap();
+    let at = |file: &str, place: &str| format!("{file}@{place}");
+    let plain = strip(&tmp, "plain.png", &prompt);
+    let (first, last) = (at(IMAGE, "0"), at(IMAGE, "-1:0.8"));
+    let (before, after) = (at(CLIP, "0"), at(CLIP, "-1"));
+    let (part, pictures) = (at(IMAGE, "64,0"), at(folder.to_str().unwrap(), "8"));
+    let large = ["--width", "128"];
+    for (name, more) in [
+        ("first", vec!["--condition", &first]),
+        (
+            "keyframes",
+            vec!["--condition", &first, "--condition", &last],
+        ),
+        ("forward", vec!["--condition", &before]),
+        ("backward", vec!["--condition", &after]),
+        ("folder", vec!["--condition", &pictures]),
+        ("part", [&["--place", &part], &large[..]].concat()),
+        ("reference", vec!["--reference", CLIP]),
+        (
+            "compressed",
+            vec!["--condition", &first, "--compress-conditions"],
+        ),
+        (
+            "changed",
+            vec!["--input-video", CLIP, "--skip-initial-steps", "2"],
+        ),
+    ] {
+        let made = || strip(&tmp, &format!("{name}.png"), &[&prompt[..], &more].concat());
+        let video = made();
+        assert_ne!(video, plain, "{name}");
+        assert_eq!(video, made(), "{name}");
+    }
+}
+
+#[test]
+fn a_single_frame_is_a_picture() {
+    let tmp = TempDir::new().unwrap();
+    let mut command = common::command(&["run", shapes().to_str().unwrap(), "--prompt", "a"]);
+    command
+        .args(["--frames", "1", "--steps", "2"])
+        .current_dir(tmp.path());
+    assert!(command.output().unwrap().status.success());
+    assert!(
+        fs::read(tmp.path().join("out.png"))
+            .unwrap()
+            .starts_with(b"\x89PNG")
+    );
+}

@@ -1,0 +1,369 @@
+//! What denoising starts from: noise, the latents of an earlier pass, and the media that condition the run.
+//!
+//! Draws come in the reference's order: the posterior of an input video, the initial noise, then for each condition
+//! its posterior and the noise of its extra tokens.
+
+use ltxc_bundle::PrepareLatents;
+
+use super::component::Tensors;
+use super::condition::{Condition, Fitted, Place};
+use super::generate::{Run, missing};
+use super::geometry::{VideoSize, to_channels_first, to_tokens};
+use super::job::PREFIX;
+use super::passes::PassJob;
+use super::{Component, RunError};
+use crate::sampling::Purpose;
+use crate::tensor::Tensor;
+
+/// The tokens a pass starts from; those of conditions that lie beside the video come first.
+pub(super) struct Start {
+    /// (N, C)
+    pub tokens: Vec<f32>,
+    /// How many of them lie beside the video.
+    pub extra: usize,
+    /// Seconds, pixel row and pixel column of each, (1, 3, N).
+    pub coords: Tensor,
+    /// How strongly each is given, 0 to 1, if anything is.
+    pub mask: Option<Vec<f32>>,
+}
+
+/// Encoded pixels in token order.
+struct Encoded {
+    tokens: Vec<f32>,
+    size: VideoSize,
+}
+
+/// A start in the making.
+struct Draft<'a> {
+    pass: &'a PassJob,
+    channels: usize,
+    tokens: Vec<f32>,
+    mask: Vec<f32>,
+    beside: Vec<Beside>,
+}
+
+/// Tokens beside the video.
+struct Beside {
+    tokens: Vec<f32>,
+    coords: Vec<i64>,
+    strength: f32,
+}
+
+impl Run<'_, '_> {
+    /// Prepares every take for a pass.
+    pub(super) fn prepare(&mut self, stage: &str, op: &PrepareLatents) -> Result<(), RunError> {
+        let (job, pass) = (self.job, self.job.pass(stage)?);
+        let encoder = match job.encodes(pass) {
+            true => Some(self.load(stage, &op.component)?),
+            false => None,
+        };
+        for take in 0..self.takes.len() {
+            let start = self.start(take, pass, op, encoder.as_deref())?;
+            self.takes[take].starts.insert(stage.to_owned(), start);
+        }
+        Ok(())
+    }
+
+    fn start(
+        &mut self,
+        take: usize,
+        pass: &PassJob,
+        op: &PrepareLatents,
+        encoder: Option<&Component>,
+    ) -> Result<Start, RunError> {
+        let job = self.job;
+        let given = self.given_latents(take, pass, op, encoder)?;
+        let VideoSize {
+            frames,
+            height,
+            width,
+        } = pass.latents;
+        let shape = [1, frames, height, width, job.channels];
+        let mut tokens = self.draw(take, Purpose::Initial, &shape)?;
+        if let (Some(given), Some(&t)) = (given, pass.timesteps.first()) {
+            let pairs = tokens.iter_mut().zip(given);
+            pairs.for_each(|(noise, z)| *noise = t * *noise + (1.0 - t) * z);
+        }
+        if job.conditions.is_empty() {
+            let shape = [1, job.channels, frames, height, width];
+            let observed = to_channels_first(&tokens, job.channels);
+            self.observe(
+                take,
+                &format!("pass{}.init_latents", self.passes_done),
+                &shape,
+                &observed,
+            )?;
+        }
+        let mut draft = Draft {
+            pass,
+            channels: job.channels,
+            mask: vec![0.0; pass.latents.count()],
+            tokens,
+            beside: Vec::new(),
+        };
+        for condition in &job.conditions {
+            let encoder = encoder.ok_or_else(|| missing(&op.component))?;
+            self.condition(take, &mut draft, condition, encoder)?;
+        }
+        self.finish_start(take, draft)
+    }
+
+    /// Latents of an earlier pass or of the input video, as tokens.
+    fn given_latents(
+        &mut self,
+        take: usize,
+        pass: &PassJob,
+        op: &PrepareLatents,
+        encoder: Option<&Component>,
+    ) -> Result<Option<Vec<f32>>, RunError> {
+        let job = self.job;
+        if let Some(source) = &op.latents {
+            let latents = self.takes[take].latents.get(source);
+            let latents = latents.ok_or_else(|| missing(source))?;
+            return Ok(Some(to_tokens(latents.values()?, job.channels)));
+        }
+        let (Some(input), Some(encoder)) = (&job.input, encoder) else {
+            return Ok(None);
+        };
+        let size = job.geometry.compression.video_of(pass.latents);
+        let pixels = input.sampled(pass.frame_step, size.frames, size.side());
+        Ok(Some(self.encode(take, encoder, pixels, size)?.tokens))
+    }
+
+    /// Normalised latents of pixels; the reference samples the encoder's distribution.
+    fn encode(
+        &mut self,
+        take: usize,
+        encoder: &Component,
+        pixels: Vec<f32>,
+        size: VideoSize,
+    ) -> Result<Encoded, RunError> {
+        let job = self.job;
+        let latents = job.geometry.compression.latents_of(size);
+        let shape = [
+            1,
+            job.channels,
+            latents.frames,
+            latents.height,
+            latents.width,
+        ];
+        let noise = match job.posterior_mean {
+            true => vec![0.0; shape.iter().product()],
+            false => self.draw(take, Purpose::Posterior, &shape)?,
+        };
+        let video = [1, 3, size.frames, size.height, size.width];
+        let inputs = Tensors::from([
+            ("video".to_owned(), Tensor::new(video, pixels)?),
+            ("noise".to_owned(), Tensor::new(shape, noise)?),
+        ]);
+        let encoded = encoder.run_for(inputs, "latents", &shape.map(Some))?;
+        let values = encoded.values::<f32>()?;
+        let name = format!("vae_encode{}.latents", self.takes[take].encoded);
+        self.takes[take].encoded += 1;
+        self.observe(take, &name, &shape, values)?;
+        Ok(Encoded {
+            tokens: to_tokens(values, job.channels),
+            size: latents,
+        })
+    }
+
+    fn condition(
+        &mut self,
+        take: usize,
+        draft: &mut Draft<'_>,
+        condition: &Condition,
+        encoder: &Component,
+    ) -> Result<(), RunError> {
+        let compression = self.job.geometry.compression;
+        let video = compression.video_of(draft.pass.latents);
+        let fitted = condition.fitted(&compression, video, draft.pass.frame_step)?;
+        let Fitted { step, size, frame } = fitted;
+        let pixels = condition.media.sampled(step, size.frames, size.side());
+        let encoded = self.encode(take, encoder, pixels, size)?;
+        let beside = match condition.place {
+            Place::Part { x, y } => {
+                let side = compression.pixels();
+                draft.place_part(&encoded, [y / side, x / side], condition.strength);
+                return Ok(());
+            }
+            Place::Frames if frame == 0 => {
+                draft.place_frames(&encoded, 0, 0, condition.strength);
+                return Ok(());
+            }
+            Place::Frames => {
+                draft.place_frames(
+                    &encoded,
+                    PREFIX,
+                    frame / compression.frames(),
+                    condition.strength,
+                );
+                encoded.first_frames(PREFIX, draft.channels)
+            }
+            Place::Reference => encoded,
+        };
+        let tokens = self.softened(take, condition, &beside)?;
+        let mut coords = compression.pixel_coords(beside.size);
+        coords[..beside.size.count()]
+            .iter_mut()
+            .for_each(|t| *t += frame as i64);
+        draft.beside.push(Beside {
+            tokens,
+            coords,
+            strength: condition.strength,
+        });
+        Ok(())
+    }
+
+    /// Tokens beside the video, mixed with noise where they are not given wholly. A reference is never noised.
+    fn softened(
+        &mut self,
+        take: usize,
+        condition: &Condition,
+        encoded: &Encoded,
+    ) -> Result<Vec<f32>, RunError> {
+        if condition.place == Place::Reference {
+            return Ok(encoded.tokens.clone());
+        }
+        let (channels, size) = (self.job.channels, encoded.size);
+        let shape = [1, channels, size.frames, size.height, size.width];
+        let mut tokens = to_tokens(&self.draw(take, Purpose::Condition, &shape)?, channels);
+        lerp(&mut tokens, &encoded.tokens, condition.strength);
+        Ok(tokens)
+    }
+
+    fn finish_start(&mut self, take: usize, draft: Draft<'_>) -> Result<Start, RunError> {
+        let (channels, fps) = (draft.channels, draft.pass.fps);
+        let pixel_coords = draft.coords(
+            &self
+                .job
+                .geometry
+                .compression
+                .pixel_coords(draft.pass.latents),
+        );
+        let count = pixel_coords.len() / 3;
+        let observed: Vec<f32> = pixel_coords.iter().map(|place| *place as f32).collect();
+        let (mask, tokens, extra) = draft.joined();
+        let pass = self.passes_done;
+        self.observe(
+            take,
+            &format!("pass{pass}.pixel_coords"),
+            &[1, 3, count],
+            &observed,
+        )?;
+        self.observe(
+            take,
+            &format!("pass{pass}.cond_tokens"),
+            &[1, count, channels],
+            &tokens,
+        )?;
+        let mask = (!self.job.conditions.is_empty()).then_some(mask);
+        if let Some(mask) = &mask {
+            self.observe(take, &format!("pass{pass}.cond_mask"), &[1, count], mask)?;
+        }
+        Ok(Start {
+            tokens,
+            extra,
+            coords: Tensor::new([1, 3, count], seconds(observed, count, fps))?,
+            mask,
+        })
+    }
+}
+
+impl Encoded {
+    fn first_frames(self, frames: usize, channels: usize) -> Self {
+        let frames = frames.min(self.size.frames);
+        let size = VideoSize {
+            frames,
+            ..self.size
+        };
+        let mut tokens = self.tokens;
+        tokens.truncate(size.count() * channels);
+        Self { tokens, size }
+    }
+}
+
+impl Draft<'_> {
+    /// Mixes latent frames from `first` on into the video, `at` frames after where the first would lie.
+    fn place_frames(&mut self, encoded: &Encoded, first: usize, at: usize, strength: f32) {
+        let frame = encoded.size.height * encoded.size.width;
+        let count = encoded.size.count().saturating_sub(first * frame);
+        if count == 0 {
+            return;
+        }
+        let to = (at + first) * frame;
+        let source = &encoded.tokens[encoded.tokens.len() - count * self.channels..];
+        let target = &mut self.tokens[to * self.channels..][..count * self.channels];
+        lerp(target, source, strength);
+        self.mask[to..to + count].fill(strength);
+    }
+
+    /// Mixes latents into a part of the first frames. Latents at a side that does not lie on the frame's border are
+    /// left out: the encoder saw a border there that the video does not have.
+    fn place_part(&mut self, encoded: &Encoded, [top, left]: [usize; 2], strength: f32) {
+        let (part, whole) = (encoded.size, self.pass.latents);
+        let inner = |start: usize, length: usize, full: usize| {
+            usize::from(start > 0)..length - usize::from(start + length < full && length > 0)
+        };
+        let rows = inner(top, part.height, whole.height);
+        let columns = inner(left, part.width, whole.width);
+        for frame in 0..part.frames {
+            for row in rows.clone() {
+                let from = (frame * part.height + row) * part.width + columns.start;
+                let to = (frame * whole.height + top + row) * whole.width + left + columns.start;
+                let (count, c) = (columns.len(), self.channels);
+                let source = &encoded.tokens[from * c..][..count * c];
+                lerp(&mut self.tokens[to * c..][..count * c], source, strength);
+                self.mask[to..to + count].fill(strength);
+            }
+        }
+    }
+
+    /// First pixel frame, row and column of every token, those beside the video first; (3, N).
+    fn coords(&self, video: &[i64]) -> Vec<i64> {
+        let axis = |coords: &[i64], axis: usize| {
+            coords[axis * coords.len() / 3..][..coords.len() / 3].to_vec()
+        };
+        let sources = || {
+            self.beside
+                .iter()
+                .map(|beside| beside.coords.as_slice())
+                .chain([video])
+        };
+        (0..3)
+            .flat_map(|n| sources().flat_map(move |coords| axis(coords, n)))
+            .collect()
+    }
+
+    /// Mask and tokens, those beside the video first, and how many those are.
+    fn joined(self) -> (Vec<f32>, Vec<f32>, usize) {
+        let (mut mask, mut tokens) = (Vec::new(), Vec::new());
+        for beside in self.beside {
+            let count = beside.tokens.len() / self.channels;
+            mask.extend(std::iter::repeat_n(beside.strength, count));
+            tokens.extend(beside.tokens);
+        }
+        let extra = mask.len();
+        mask.extend(self.mask);
+        tokens.extend(self.tokens);
+        (mask, tokens, extra)
+    }
+}
+
+/// Frames in seconds, which is what the network takes; rows and columns stay pixels.
+fn seconds(mut coords: Vec<f32>, count: usize, fps: f64) -> Vec<f32> {
+    let seconds_per_frame = (1.0 / fps) as f32;
+    coords[..count]
+        .iter_mut()
+        .for_each(|frame| *frame *= seconds_per_frame);
+    coords
+}
+
+/// From `values` towards `goal`, in torch's order of operations.
+fn lerp(values: &mut [f32], goal: &[f32], weight: f32) {
+    for (value, goal) in values.iter_mut().zip(goal) {
+        *value = match weight < 0.5 {
+            true => *value + weight * (goal - *value),
+            false => goal - (goal - *value) * (1.0 - weight),
+        };
+    }
+}

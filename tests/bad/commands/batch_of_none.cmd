@@ -1,0 +1,1 @@
+run $BUNDLE --prompt x --batch 0 -o $TMP/x.mp4

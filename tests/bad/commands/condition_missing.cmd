@@ -1,0 +1,1 @@
+run $BUNDLE --prompt x --condition $TMP/none.png@0 -o $TMP/x.mp4

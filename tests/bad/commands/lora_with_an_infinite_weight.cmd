@@ -1,0 +1,1 @@
+compile presets/shapes.yaml -o $TMP/a --lora tests/fixtures/lora/peft.safetensors:inf

@@ -1,0 +1,1 @@
+compile presets/shapes.yaml --set options.stg=none -o $TMP/x.bundle

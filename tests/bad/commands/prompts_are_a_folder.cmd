@@ -1,0 +1,1 @@
+run $BUNDLE --prompts $TMP/folder -o $TMP/x.mp4

@@ -1,0 +1,1 @@
+run $BUNDLE --prompts $TMP/none.txt -o $TMP/x.mp4

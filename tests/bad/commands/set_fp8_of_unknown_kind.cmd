@@ -1,0 +1,1 @@
+compile presets/shapes.yaml -o $TMP/a --set fp8=sideways

@@ -1,0 +1,1 @@
+compile presets/shapes.yaml --set options.stg_mode=stg -o $TMP/x.bundle
