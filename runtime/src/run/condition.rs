@@ -7,11 +7,17 @@ use super::geometry::{Compression, Geometry, VideoSize};
 use crate::media::resize::{Size, bilinear};
 
 /// Pixels of an image or clip.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Media {
     name: String,
     pixels: Arc<[f32]>,
     size: VideoSize,
+}
+
+impl std::fmt::Debug for Media {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} ({:?})", self.name, self.size)
+    }
 }
 
 impl Media {
@@ -22,7 +28,7 @@ impl Media {
         size: VideoSize,
     ) -> Result<Self, RunError> {
         let name = name.into();
-        if size.count() == 0 || 3 * size.count() != pixels.len() {
+        if size.count() == 0 || size.count().saturating_mul(3) != pixels.len() {
             let why = format!("{} values are not {size:?}", pixels.len());
             return Err(RunError::Condition { name, why });
         }
@@ -214,7 +220,10 @@ impl Condition {
     ) -> Result<Fitted, RunError> {
         let size = self.media.size;
         let frames = compression.whole_frames((size.frames - 1) / step + 1);
-        let frame = self.frame / step;
+        let frame = match self.place {
+            Place::Reference => 0,
+            Place::Frames | Place::Part { .. } => self.frame / step,
+        };
         if frames > 1 && !frame.is_multiple_of(compression.frames()) {
             return Err(RunError::Condition {
                 name: self.media.name.clone(),

@@ -42,7 +42,7 @@ pub enum Event<'a> {
     FramesDecoded {
         /// The stage.
         stage: &'a str,
-        /// Frames so far, padding included.
+        /// Frames so far.
         frames: usize,
         /// All frames.
         total: usize,

@@ -18,6 +18,9 @@ use crate::media::{Crop, to_rgb8};
 use crate::sampling::{NoiseSource, Purpose};
 use crate::tensor::Tensor;
 
+/// Most values of one draw: more than ten times the latents of a minute in 4K.
+const MOST_DRAWN: usize = 1 << 32;
+
 /// Hears of intermediate tensors by name, such as `step00.latents_out`.
 pub type Observer<'a> = &'a mut dyn FnMut(&str, &Tensor);
 
@@ -252,6 +255,13 @@ impl Run<'_, '_> {
         purpose: Purpose,
         shape: &[usize],
     ) -> Result<Vec<f32>, RunError> {
+        let count = shape
+            .iter()
+            .try_fold(1_usize, |n, size| n.checked_mul(*size));
+        if count.is_none_or(|count| count > MOST_DRAWN) {
+            let why = format!("{purpose} noise of {shape:?} is more than {MOST_DRAWN} values");
+            return Err(RunError::Manifest(why));
+        }
         Ok(self.takes[take].noise.draw(purpose, shape)?)
     }
 

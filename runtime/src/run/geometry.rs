@@ -25,7 +25,9 @@ pub struct VideoSize {
 impl VideoSize {
     /// The number of places in it.
     pub fn count(&self) -> usize {
-        self.frames * self.height * self.width
+        self.frames
+            .saturating_mul(self.height)
+            .saturating_mul(self.width)
     }
 
     /// Rows and columns of a frame.

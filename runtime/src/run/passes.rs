@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use ltxc_bundle::{Manifest, Scheduled, Settings, StageOp};
 
 use super::RunError;
-use super::geometry::{Geometry, VideoSize};
+use super::geometry::{Geometry, MAX_SIZE, VideoSize};
 use super::job::{positive_or_zero, share, wrong};
 use super::ports::{Given, Spec};
 use crate::sampling::schedule::{check_allowed, custom_timesteps, skip_steps};
@@ -63,7 +63,11 @@ impl PassJob {
 
     /// The most rows that a step needs.
     pub(super) fn most_rows(&self) -> usize {
-        let rows = |t: &f32| self.guidance.at(*t).map_or(1, |g| g.rows().len());
+        let rows = |t: &f32| match self.step(*t) {
+            Ok((guidance, [])) => guidance.rows().len() - usize::from(guidance.stg_scale > 0.0),
+            Ok((guidance, _)) => guidance.rows().len(),
+            Err(_) => 1,
+        };
         self.timesteps.iter().map(rows).max().unwrap_or(1)
     }
 
@@ -385,7 +389,8 @@ fn upscaled(manifest: &Manifest, name: &str, size: VideoSize) -> Result<VideoSiz
     else {
         return Err(none());
     };
-    if frames < size.frames || height < size.height || width < size.width {
+    let grows = frames >= size.frames && height >= size.height && width >= size.width;
+    if !grows || frames.max(height).max(width) > MAX_SIZE {
         return Err(none());
     }
     Ok(VideoSize {

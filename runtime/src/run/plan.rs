@@ -97,10 +97,29 @@ fn needs(op: &StageOp) -> Vec<Needs<'_>> {
     }
 }
 
+/// Blocks that a transformer can perturb; the largest has 48.
+const MOST_BLOCKS: usize = 4096;
+
+/// The blocks of the input `keep` are a plain number of them.
+fn check_blocks(name: &str, component: &Component) -> Result<(), String> {
+    let keep = component.inputs.iter().find(|port| port.name == "keep");
+    let Some(keep) = keep else { return Ok(()) };
+    match keep.shape.first().map(|size| size.parse::<usize>()) {
+        Some(Ok(blocks)) if blocks <= MOST_BLOCKS => Ok(()),
+        _ => Err(format!(
+            "`{name}` takes `keep` of {:?}, not of up to {MOST_BLOCKS} blocks",
+            keep.shape
+        )),
+    }
+}
+
 fn check_component(manifest: &Manifest, needs: &Needs<'_>) -> Result<(), String> {
     let name = needs.component;
     let found = manifest.components.get(name);
     let found = found.ok_or_else(|| format!("there is no component `{name}`"))?;
+    if needs.may.contains(&"keep") {
+        check_blocks(name, found)?;
+    }
     let has = |ports: &[Port], wanted: &str| ports.iter().any(|port| port.name == wanted);
     if let Some(input) = needs.inputs.iter().find(|input| !has(&found.inputs, input)) {
         return Err(format!("`{name}` has no input `{input}`"));

@@ -214,7 +214,7 @@ impl Run<'_, '_> {
         Ok(())
     }
 
-    /// Tokens beside the video, mixed with noise where they are not given wholly. A reference is never noised.
+    /// Tokens beside the video, mixed with noise where they are not given wholly; a reference is taken as it is.
     fn softened(
         &mut self,
         take: usize,
@@ -359,7 +359,7 @@ fn seconds(mut coords: Vec<f32>, count: usize, fps: f64) -> Vec<f32> {
 }
 
 /// From `values` towards `goal`, in torch's order of operations.
-fn lerp(values: &mut [f32], goal: &[f32], weight: f32) {
+pub(super) fn lerp(values: &mut [f32], goal: &[f32], weight: f32) {
     for (value, goal) in values.iter_mut().zip(goal) {
         *value = match weight < 0.5 {
             true => *value + weight * (goal - *value),

@@ -4,6 +4,7 @@ use ltxc_bundle::UpscaleLatents;
 
 use super::component::Tensors;
 use super::generate::{Run, missing};
+use super::prepare::lerp;
 use super::{Component, RunError};
 use crate::tensor::Tensor;
 
@@ -60,15 +61,13 @@ fn adain(latents: &Tensor, reference: &Tensor, factor: f32) -> Result<Tensor, Ru
         let ((mean, spread), (to_mean, to_spread)) = (moments(channel), moments(like));
         // A channel without spread, or a reference of a single value, has nothing to be scaled to.
         let scales = spread > 0.0 && to_spread.is_finite();
-        moved.extend(channel.iter().map(|x| {
-            let centred = x - mean;
-            let full = if scales {
-                centred / spread * to_spread
-            } else {
-                centred
-            } + to_mean;
-            x + factor * (full - x)
-        }));
+        let full = channel.iter().map(|x| match scales {
+            true => (x - mean) / spread * to_spread + to_mean,
+            false => x - mean + to_mean,
+        });
+        let start = moved.len();
+        moved.extend_from_slice(channel);
+        lerp(&mut moved[start..], &full.collect::<Vec<f32>>(), factor);
     }
     Ok(Tensor::new(latents.shape(), moved)?)
 }

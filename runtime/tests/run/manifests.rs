@@ -1,6 +1,6 @@
 //! Manifests that contradict themselves are refused, and none of them makes the program fail.
 
-use ltxc_bundle::{Manifest, StageOp};
+use ltxc_bundle::{Manifest, Settings, StageOp};
 use ltxc_runtime::run::Job;
 
 use super::bench::settings;
@@ -13,6 +13,10 @@ fn refused(change: Change) -> String {
     change(&mut manifest);
     let mut settings = settings(17);
     settings.timesteps = None;
+    settings.second_pass = Some(Box::new(Settings {
+        timesteps: Some(vec![0.5]),
+        ..Settings::default()
+    }));
     (settings.height, settings.width) = (Some(192), Some(192));
     Job::new(&manifest, settings).unwrap_err().to_string()
 }
@@ -127,7 +131,19 @@ fn upscalers_of_enormous_videos_are_refused() {
             ],
         );
     };
-    assert!(!refused(huge).is_empty());
+    let message = refused(huge);
+    assert!(!message.contains("skip_initial"), "{message}");
+}
+
+/// 192 x 192 pixels are 3 x 3 latents in the first pass.
+#[test]
+fn an_upscaler_takes_what_it_was_compiled_for() {
+    let small: Change = |m| {
+        let upscaler = m.components.get_mut("spatial_upscaler").unwrap();
+        upscaler.sizes.get_mut("rows").unwrap().max = 2;
+    };
+    let expected = "`spatial_upscaler` cannot take this: input `latents`, axis 3: expected from 1 to 2 (`rows`), found 3";
+    assert_eq!(refused(small), expected);
 }
 
 #[test]
@@ -138,10 +154,9 @@ fn settings_of_no_pass_are_refused() {
                 op.pass = None;
             }
         }
-        m.defaults.first_pass = Some(Box::default());
     };
     assert_eq!(
         refused(change),
-        "`first_pass` is set: the pipeline `two_passes` has no such pass"
+        "`second_pass` is set: the pipeline `two_passes` has no such pass"
     );
 }
