@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Every figure of benches/README.md, one JSON file each, under benches/out (not in git).
-#   benches/run.sh [compile|dit|vae|start]...      PYTHON=python of an environment with peers/requirements.txt
+#   benches/run.sh [compile|dit|rows|vae|start]...      PYTHON=python of an environment with peers/requirements.txt
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=${PYTHON:-python3} out=${OUT:-benches/out} rounds=${ROUNDS:-7}
@@ -14,8 +14,27 @@ prepare() { # script component options..
   shift 2
   "$python" "benches/peers/$script" "$@" --write-checkpoint "$out/$name.ckpt.safetensors" --write-inputs "$out/$name.in.safetensors" --write-expected "$out/$name.expected.safetensors"
   "$ltxc" compile ltxv --checkpoint "$out/$name.ckpt.safetensors" --only "$component" -o "$out/$name.bundle"
+  test "$component" != transformer || rows
   "$ltxc" exec "$out/$name.bundle" "$component" --input "$out/$name.in.safetensors" -o "$out/$name.out.safetensors"
   "$python" benches/peers/compare.py "$out/$name.out.safetensors" "$out/$name.expected.safetensors" --max-abs 2e-4
+}
+
+# The transformer also takes `keep`; the peers do not.
+rows() {
+  "$python" benches/peers/rows.py "$out/dit_step.in.safetensors" "$out/dit_step.rows"
+  cp "$out/dit_step.rows1.safetensors" "$out/dit_step.in.safetensors"
+}
+
+# The cost of guidance: CFG and STG rows against the plain step, and the plain step without STG in the graph.
+bench_rows() {
+  prepare dit_step.py transformer
+  "$ltxc" compile ltxv --checkpoint "$out/dit_step.ckpt.safetensors" --only transformer --set options.stg_mode=residual -o "$out/dit_plain.bundle"
+  local options=() run
+  for run in 1 2 3; do
+    options+=(--once "rows-$run=$ltxc exec $out/dit_step.bundle transformer --input $out/dit_step.rows$run.safetensors --repeat 3 --threads 2 --json")
+  done
+  options+=(--once "without-stg=$ltxc exec $out/dit_plain.bundle transformer --input $out/dit_step.rows1.safetensors --repeat 3 --threads 2 --json")
+  "$python" benches/peers/paired.py --rounds "$rounds" --json "$out/rows.json" "${options[@]}"
 }
 
 bench_dit() {
@@ -42,6 +61,6 @@ bench_start() {
     --wall help="$ltxc --version"
 }
 
-for name in "${@:-dit vae compile start}"; do
+for name in "${@:-dit rows vae compile start}"; do
   for one in $name; do "bench_$one"; done
 done
