@@ -128,7 +128,8 @@ impl Runner {
         finished: &mut Finished<'_>,
     ) -> Result<Vec<StageTime>, RunError> {
         job.check_ready()?;
-        plan::check_sizes(&self.bundle.manifest, job)?;
+        let together = self.together().min(takes.len()).max(1);
+        plan::check_sizes(&self.bundle.manifest, job, together)?;
         let mut run = Run {
             runner: self,
             job,

@@ -90,7 +90,7 @@ impl Job {
             seed: whole.seed.unwrap_or(0),
             layout: layout(&whole)?,
         };
-        plan::check_sizes(manifest, &job)?;
+        plan::check_sizes(manifest, &job, 1)?;
         Ok(job)
     }
 
@@ -107,7 +107,7 @@ impl Job {
             }
         }
         self.conditions = conditions;
-        plan::check_sizes(manifest, &self)?;
+        plan::check_sizes(manifest, &self, 1)?;
         Ok(self)
     }
 

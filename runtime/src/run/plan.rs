@@ -170,15 +170,15 @@ fn check_sources(before: &BTreeMap<&str, &StageOp>, op: &StageOp) -> Result<(), 
     }
 }
 
-/// Checks that the components were compiled for the sizes of a job.
-pub(super) fn check_sizes(manifest: &Manifest, job: &Job) -> Result<(), RunError> {
+/// Checks that the components were compiled for the sizes of a job, with so many takes denoised at once.
+pub(super) fn check_sizes(manifest: &Manifest, job: &Job, together: usize) -> Result<(), RunError> {
     for stage in &manifest.plan.stages {
         let name = component(&stage.op);
         let Some(component) = manifest.components.get(name) else {
             continue;
         };
         let spec = Spec::new(name, component)?;
-        for shapes in calls(manifest, stage, job)? {
+        for shapes in calls(manifest, stage, job, together)? {
             let given: Given<'_> = shapes
                 .iter()
                 .filter(|(input, _, _)| spec.input(input).is_some())
@@ -196,7 +196,12 @@ pub(super) fn check_sizes(manifest: &Manifest, job: &Job) -> Result<(), RunError
 type Shapes = Vec<(&'static str, DType, Vec<usize>)>;
 
 /// The inputs of a stage's calls whose shapes follow from the job alone.
-fn calls(manifest: &Manifest, stage: &Stage, job: &Job) -> Result<Vec<Shapes>, RunError> {
+fn calls(
+    manifest: &Manifest,
+    stage: &Stage,
+    job: &Job,
+    together: usize,
+) -> Result<Vec<Shapes>, RunError> {
     let five =
         |channels: usize, size: VideoSize| vec![1, channels, size.frames, size.height, size.width];
     Ok(match &stage.op {
@@ -212,7 +217,7 @@ fn calls(manifest: &Manifest, stage: &Stage, job: &Job) -> Result<Vec<Shapes>, R
         StageOp::Denoise(op) => {
             let pass = job.pass(&op.start)?;
             let (rows, tokens) = (
-                pass.most_rows(),
+                together * pass.most_rows(),
                 pass.latents.count() + job.extra_tokens(pass)?,
             );
             vec![vec![

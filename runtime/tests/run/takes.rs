@@ -237,3 +237,26 @@ fn whoever_takes_the_videos_can_stop_the_run() {
     assert_eq!(stopped.unwrap_err().to_string(), "the disk is full");
     assert_eq!(*decoded.lock().unwrap(), 2);
 }
+
+/// Too many rows for the transformer are found before the prompts are encoded.
+#[test]
+fn more_takes_at_once_than_the_transformer_takes_are_refused() {
+    let mut manifest = perturbing(3);
+    let transformer = manifest.components.get_mut("transformer").unwrap();
+    let limits = transformer.sizes["S"].clone();
+    let limits = ltxc_bundle::SizeLimits { max: 5, ..limits };
+    transformer.sizes.insert("B".to_owned(), limits);
+    let bench = bench(manifest, 2);
+    let job = Job::new(bench.runner.manifest(), everything()).unwrap();
+    let mut noises = [job.noise_of(1), job.noise_of(2)];
+    let takes = noises.iter_mut().map(|noise| Take {
+        prompt: "a cat".to_owned(),
+        noise: noise as &mut dyn NoiseSource,
+    });
+    let refused = bench
+        .runner
+        .generate_takes(&job, takes.collect(), &mut |_| {}, &mut |_, _| Ok(()));
+    let words = refused.unwrap_err().to_string();
+    assert!(words.contains("`transformer` cannot take this"), "{words}");
+    assert_eq!(bench.fake.loads(), Vec::<String>::new());
+}
