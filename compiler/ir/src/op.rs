@@ -148,6 +148,10 @@ fn is_last_axis(axis: &i64) -> bool {
     *axis == -1
 }
 
+fn is_first_axis(axis: &i64) -> bool {
+    *axis == 0
+}
+
 /// Which approximation of GELU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -324,8 +328,12 @@ ops! {
         /// The new element type.
         to: Dtype,
     }
-    /// Rows of `table` (axis 0) by `ids`.
-    Gather "gather" ("table", "ids") {}
+    /// Positions of one axis of `table` by `ids`, whose axes stand in its place.
+    Gather "gather" ("table", "ids") {
+        /// Which axis; the first where left out.
+        #[serde(default, skip_serializing_if = "is_first_axis")]
+        axis: i64,
+    }
     /// Arithmetic mean over axes, which stay with size 1.
     Mean "mean" ("x") {
         /// Which axes.

@@ -126,6 +126,12 @@ impl Emitter<'_> {
                     vec![AttributeProto::int("axis", op.axis)],
                 );
             }
+            Op::Gather(op) => self.push(
+                "Gather",
+                &inputs,
+                &node.name,
+                vec![AttributeProto::int("axis", op.axis)],
+            ),
             Op::Concat(op) => self.push(
                 "Concat",
                 &inputs,
@@ -299,7 +305,6 @@ fn plain(op: &Op) -> Option<&'static str> {
         Op::Floor(_) => "Floor",
         Op::Sigmoid(_) => "Sigmoid",
         Op::Tanh(_) => "Tanh",
-        Op::Gather(_) => "Gather",
         Op::Matmul(_) => "MatMul",
         Op::Identity(_) => "Identity",
         _ => return None,

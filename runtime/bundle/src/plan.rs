@@ -76,7 +76,7 @@ pub struct PrepareLatents {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Denoise {
-    /// Component with inputs `latents`, `coords`, `text`, `text_mask`, `timestep`, `keep` and output `velocity`.
+    /// Component with inputs `latents`, `coords`, `text`, `text_mask`, `timestep`, `timestep_of`, `keep` and output `velocity`.
     pub component: String,
     /// The stage that encodes the prompts.
     pub text: String,

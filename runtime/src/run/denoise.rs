@@ -13,7 +13,7 @@ use super::geometry::{VideoSize, to_channels_first};
 use super::passes::PassJob;
 use super::prepare::Start;
 use super::{Component, RunError};
-use crate::sampling::{Guidance, Predictions, Purpose, Row, Solver};
+use crate::sampling::{Distinct, Guidance, Predictions, Purpose, Row, Solver};
 use crate::tensor::Tensor;
 
 /// Tokens given this strongly stay as they are.
@@ -302,6 +302,7 @@ impl Loop<'_> {
             .flat_map(|text| text.mask.iter().copied())
             .collect();
         let width = first.hidden.len() / tokens.max(1);
+        let Distinct { values, of } = Distinct::new(1, timesteps);
         let mut inputs = Tensors::from([
             ("latents".to_owned(), Tensor::new(shape, stacked)?),
             ("coords".to_owned(), self.coords.clone()),
@@ -312,8 +313,9 @@ impl Loop<'_> {
             ("text_mask".to_owned(), Tensor::new([count, tokens], mask)?),
             (
                 "timestep".to_owned(),
-                Tensor::new([count, timesteps.len()], timesteps.repeat(count))?,
+                Tensor::new([count, values.len()], values.repeat(count))?,
             ),
+            ("timestep_of".to_owned(), Tensor::new([of.len()], of)?),
         ]);
         if let (Some(keep), Some(blocks)) = (&step.keep, self.blocks) {
             inputs.insert(

@@ -80,7 +80,14 @@ fn needs(op: &StageOp) -> Vec<Needs<'_>> {
         StageOp::EncodeText(_) => vec![main(&["ids", "mask"], &[], &["hidden"])],
         StageOp::PrepareLatents(_) => vec![main(&["video", "noise"], &[], &["latents"])],
         StageOp::Denoise(_) => vec![main(
-            &["latents", "coords", "text", "text_mask", "timestep"],
+            &[
+                "latents",
+                "coords",
+                "text",
+                "text_mask",
+                "timestep",
+                "timestep_of",
+            ],
             &["keep"],
             &["velocity"],
         )],
@@ -225,6 +232,7 @@ fn calls(
                 ("coords", DType::F32, vec![1, 3, tokens]),
                 ("text_mask", DType::I64, vec![rows, job.max_tokens]),
                 ("timestep", DType::F32, vec![rows, 1]),
+                ("timestep_of", DType::I64, vec![1]),
             ]]
         }
         StageOp::UpscaleLatents(op) => match job.pass_of(manifest, &op.latents) {

@@ -13,6 +13,7 @@ pub mod random;
 pub mod replay;
 pub mod schedule;
 pub mod solver;
+pub mod timesteps;
 
 pub use guidance::{Guidance, GuidanceError, GuidanceSchedule, Predictions, Row};
 pub use noise::{NoiseError, NoiseLayout, NoiseSource, Purpose, Seeded};
@@ -20,3 +21,4 @@ pub use random::TorchRng;
 pub use replay::Replay;
 pub use schedule::{Sampler, Schedule, ScheduleError, SchedulerConfig, Shifting};
 pub use solver::{Solver, SolverError};
+pub use timesteps::Distinct;

@@ -4,7 +4,7 @@ use ltxc_runtime::run::{Condition, Place};
 use ltxc_runtime::sampling::Purpose;
 
 use super::bench::{Bench, CONDITION, INITIAL, at, clip, close, image, settings};
-use super::fake::values;
+use super::fake::{timesteps, values};
 use super::plans::{CHANNELS, manifest, model};
 
 /// The weighted mean of noise and what is given.
@@ -29,13 +29,13 @@ fn an_image_at_the_start_is_mixed_into_the_first_latents() {
         );
         let mask = [[strength; 6], [0.0; 6]].concat();
         assert_eq!(seen.values("pass0.cond_mask"), mask);
-        let told: Vec<_> = bench
-            .calls()
-            .iter()
-            .map(|call| values(call, "timestep"))
-            .collect();
+        let calls = bench.calls();
+        let told: Vec<_> = calls.iter().map(|call| timesteps(call, 12)).collect();
         let expected = [1.0_f32, 0.6, 0.4].map(|t| [[t.min(1.0 - strength); 6], [t; 6]].concat());
         assert_eq!(told, expected);
+        let counts = calls.iter().map(|call| call["timestep"].shape()[1]);
+        let distinct = [1.0_f32, 0.6, 0.4].map(|t| if t > 1.0 - strength { 2 } else { 1 });
+        assert!(counts.eq(distinct));
     }
 }
 
@@ -241,5 +241,7 @@ fn a_run_without_conditions_has_one_timestep_for_all() {
     let seen = bench.run(&job);
     assert!(!seen.tensors.contains_key("pass0.cond_mask"));
     assert_eq!(seen.draws, [(Purpose::Initial, vec![1, 2, 2, 3, CHANNELS])]);
-    assert_eq!(bench.calls()[1]["timestep"].shape(), [1, 1]);
+    let calls = bench.calls();
+    assert_eq!(calls[1]["timestep"].shape(), [1, 1]);
+    assert_eq!(calls[1]["timestep_of"].shape(), [1]);
 }

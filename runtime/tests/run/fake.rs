@@ -71,6 +71,17 @@ pub fn values(tensors: &Tensors, name: &str) -> Vec<f32> {
     tensors[name].values::<f32>().unwrap().to_vec()
 }
 
+/// The timestep of every token, (rows, tokens).
+pub fn timesteps(tensors: &Tensors, tokens: usize) -> Vec<f32> {
+    let (values, of) = (values(tensors, "timestep"), &tensors["timestep_of"]);
+    let of = of.values::<i64>().unwrap();
+    let count = tensors["timestep"].shape()[1];
+    let told = |token: usize| of[token % of.len()] as usize;
+    let rows = values.chunks_exact(count);
+    rows.flat_map(|row| (0..tokens).map(move |token| row[told(token)]))
+        .collect()
+}
+
 /// Hidden states that repeat each token's id.
 pub fn encode_text(inputs: Tensors) -> Tensors {
     let ids = inputs["ids"].values::<i64>().unwrap();

@@ -67,10 +67,11 @@ fn transformer() -> Component {
             port("coords", "f32", &["R", "3", "S"]),
             port("text", "f32", &["B", "L", "8"]),
             port("text_mask", "i64", &["B", "L"]),
-            port("timestep", "f32", &["B", "M"]),
+            port("timestep", "f32", &["B", "T"]),
+            port("timestep_of", "i64", &["M"]),
         ],
         vec![port("velocity", "f32", &["B", "S", "16"])],
-        &[("S", 4096), ("R", 64), ("M", 4096)],
+        &[("S", 4096), ("R", 64), ("T", 4096), ("M", 4096)],
     );
     for (name, other) in [("R", "B"), ("M", "S")] {
         transformer.sizes.get_mut(name).unwrap().one_of = vec!["1".to_owned(), other.to_owned()];

@@ -8,7 +8,7 @@ use ltxc_runtime::run::{Job, Tensors, replay};
 use ltxc_runtime::tensor::{Tensor, file};
 
 use super::bench::Bench;
-use super::fake::{self, one, values};
+use super::fake::{self, one, timesteps, values};
 use super::golden::{Golden, pipelines};
 
 fn settings(golden: &Golden) -> Settings {
@@ -61,7 +61,8 @@ fn recorded_network(golden: &Arc<Golden>) -> impl FnMut(Tensors) -> Tensors + Se
         let recorded = golden.tensors.get(&name("dit_velocity"));
         let recorded = recorded.filter(|_| same_guidance);
         if let (Some(_), Some(timestep)) = (recorded, golden.tensors.get(&name("dit_timestep"))) {
-            assert_eq!(&inputs["timestep"], timestep);
+            let recorded = timestep.values::<f32>().unwrap();
+            assert_eq!(timesteps(&inputs, recorded.len() / rows), recorded);
         }
         let velocity = match recorded {
             Some(tensor) => tensor.values::<f32>().unwrap().to_vec(),

@@ -215,8 +215,9 @@ fn a_call_is_checked_before_the_component_is_loaded() {
     let message = runner.exec("transformer", inputs).unwrap_err().to_string();
     let parts = [
         "`transformer` cannot take this: input `mask` is unknown: the component takes `latents`, `coords`, `text`, \
-         `text_mask`, `timestep`",
-        "input `timestep` is missing: expected F32[B, M]",
+         `text_mask`, `timestep`, `timestep_of`",
+        "input `timestep` is missing: expected F32[B, T]",
+        "input `timestep_of` is missing: expected I64[M]",
         "input `text_mask`: expected I64[B, L], found F32[1, 6, 16]",
         "input `coords`, axis 2: expected 6 (`S` as in `latents`), found 5",
     ];

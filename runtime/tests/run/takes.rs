@@ -8,7 +8,7 @@ use ltxc_runtime::sampling::NoiseSource;
 use ltxc_runtime::tensor::Tensor;
 
 use super::bench::{Bench, at, clip, image, settings};
-use super::fake::{self, one, values};
+use super::fake::{self, one, timesteps, values};
 use super::plans::{perturbing, two_passes};
 
 /// A velocity in which every input of a row takes part, and nothing of other rows.
@@ -18,7 +18,7 @@ fn mixing(inputs: Tensors) -> Tensors {
         unreachable!("tokens have three axes");
     };
     let (latents, text) = (values(&inputs, "latents"), values(&inputs, "text"));
-    let (coords, timestep) = (values(&inputs, "coords"), values(&inputs, "timestep"));
+    let (coords, timestep) = (values(&inputs, "coords"), timesteps(&inputs, tokens));
     let keep = inputs.get("keep").map(|_| values(&inputs, "keep"));
     let velocity = |place: usize| {
         let (row, token) = (place / tokens / channels, place / channels % tokens);
@@ -26,8 +26,9 @@ fn mixing(inputs: Tensors) -> Tensors {
         let text: f32 = text[row * text.len() / rows..][..text.len() / rows]
             .iter()
             .sum();
-        let t = timestep[row * timestep.len() / rows + token % (timestep.len() / rows)];
-        latents[place] * t * kept + (0.01 * text).sin() + 0.1 * coords[token]
+        latents[place] * timestep[row * tokens + token] * kept
+            + (0.01 * text).sin()
+            + 0.1 * coords[token]
     };
     let count = rows * tokens * channels;
     let velocity: Vec<f32> = (0..count).map(velocity).collect();

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use ltxc_runtime::tensor::Tensor;
 
 use crate::COMPONENT;
-use crate::fixture::{CASES, Case, Errors, Golden, difference, golden, golden_names, golden_path};
+use crate::fixture::{
+    CASES, Case, Errors, Golden, difference, golden, golden_names, golden_path, timesteps,
+};
 
 pub fn exec(case: &Case, component: &str, inputs: Vec<(&str, Tensor)>) -> BTreeMap<String, Tensor> {
     let inputs = inputs
@@ -106,13 +108,13 @@ fn velocity_difference(case: &Case, golden: &Golden, keep: Tensor) -> f32 {
         ("coords", "indices_grid"),
         ("text", "text"),
         ("text_mask", "text_mask"),
-        ("timestep", "timestep"),
     ];
     let mut inputs: Vec<(&str, Tensor)> = ports
         .iter()
         .map(|(port, name)| (*port, golden.get(&format!("input.{name}")).clone()))
         .collect();
     inputs.push(("keep", keep));
+    inputs.extend(timesteps(golden.get("input.timestep")));
     let velocity = exec(case, "transformer", inputs);
     difference(&velocity["velocity"], golden.get("out.sample"))
 }

@@ -9,6 +9,7 @@ use ltxc::{CompileOptions, Progress, Project, write_bundle};
 use ltxc_bundle::Bundle;
 use ltxc_front::Role;
 use ltxc_runtime::run::{Runner, RunnerOptions};
+use ltxc_runtime::sampling::Distinct;
 use ltxc_runtime::tensor::{Tensor, file};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -287,4 +288,15 @@ impl Errors {
             self.lines.join("\n")
         );
     }
+}
+
+/// Timesteps as the reference takes them, one for all tokens or one for each, as the transformer takes them.
+pub fn timesteps(per_token: &Tensor) -> [(&'static str, Tensor); 2] {
+    let rows = per_token.shape()[0];
+    let Distinct { values, of } = Distinct::new(rows, per_token.values().unwrap());
+    let (count, tokens) = (values.len() / rows, of.len());
+    [
+        ("timestep", Tensor::new([rows, count], values).unwrap()),
+        ("timestep_of", Tensor::new([tokens], of).unwrap()),
+    ]
 }

@@ -17,7 +17,7 @@ use tempfile::TempDir;
 
 use self::parts::{Parts, value};
 use crate::COMPONENT;
-use crate::fixture::{Errors, Quiet, difference, golden};
+use crate::fixture::{Errors, Quiet, difference, golden, timesteps};
 
 fn fixture(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -91,13 +91,14 @@ fn velocity(compiled: &Compiled, inputs: &BTreeMap<String, Tensor>) -> Tensor {
         ("coords", "indices_grid"),
         ("text", "text"),
         ("text_mask", "text_mask"),
-        ("timestep", "timestep"),
     ];
     let input = |(port, name): &(&str, &str)| {
         let tensor = inputs[&format!("input.{name}")].clone();
         ((*port).to_owned(), tensor)
     };
+    let told = timesteps(&inputs["input.timestep"]);
     let mut inputs: BTreeMap<String, Tensor> = ports.iter().map(input).collect();
+    inputs.extend(told.map(|(name, tensor)| (name.to_owned(), tensor)));
     let component = &compiled.runner.manifest().components["transformer"];
     let keep = component.inputs.iter().find(|port| port.name == "keep");
     let blocks: usize = keep.unwrap().shape[0].parse().unwrap();

@@ -201,20 +201,15 @@ impl Eval for Pad {
 
 impl Eval for Gather {
     fn eval(&self, values: &Values<'_>) -> Evaluated {
-        let (table, Array::I64(ids)) = (values.float(0)?, values.get(1)?) else {
+        let (table, Array::I64(ids)) = (values.get(0)?, values.get(1)?) else {
             return fail("`ids` needs whole numbers");
         };
-        let rows = table.shape().first().copied().unwrap_or(0);
-        let flat = ids
-            .iter()
-            .map(|id| axis_of(*id, rows))
-            .collect::<Result<Vec<_>, _>>()?;
-        let shape: Vec<usize> = ids
-            .shape()
-            .iter()
-            .chain(&table.shape()[1..])
-            .copied()
-            .collect();
-        reshape(&table.select(Axis(0), &flat), IxDyn(&shape)).map(Array::F32)
+        let axis = axis_of(self.axis, table.shape().len())?;
+        let size = table.shape()[axis];
+        let flat = ids.iter().map(|id| axis_of(*id, size));
+        let flat = flat.collect::<Result<Vec<_>, _>>()?;
+        let mut shape = table.shape().to_vec();
+        shape.splice(axis..=axis, ids.shape().iter().copied());
+        Ok(each!(table, table => reshape(&table.select(Axis(axis), &flat), IxDyn(&shape))?))
     }
 }

@@ -200,10 +200,13 @@ impl Infer for Pad {
 impl Infer for Gather {
     fn infer(&self, inputs: &Inputs<'_>) -> Result<Fact, InferError> {
         let (table, ids) = (inputs.get(0)?, inputs.get(1)?);
-        if table.rank() == 0 || !matches!(ids.dtype, Dtype::I64 | Dtype::I32) {
-            return fail(format!("rows of {table} cannot be taken by {ids}"));
+        if !matches!(ids.dtype, Dtype::I64 | Dtype::I32) {
+            return fail(format!("positions of {table} cannot be taken by {ids}"));
         }
-        Ok(table.with_shape(ids.shape.iter().chain(&table.shape[1..]).cloned().collect()))
+        let axis = axis_of(self.axis, table)?;
+        let mut shape = table.shape.clone();
+        shape.splice(axis..=axis, ids.shape.iter().cloned());
+        Ok(table.with_shape(shape))
     }
 }
 
