@@ -1,7 +1,8 @@
 //! Fixtures of rewrites: `rewrites/<rule>/<case>.ltxir`, a graph in the text form.
 //!
 //! A case is named after what it shows: `fires..`, `declines..` or `numbers..`. A first line
-//! `; capabilities: {attention: decomposed}` says what the target can do where that differs from [`capable`].
+//! `; capabilities: {attention: decomposed}` says what the target can do where that differs from [`capable`], a line
+//! `; with: {keep: 3}` gives the rule its parameters.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -23,6 +24,18 @@ pub struct Fixture {
     pub graph: Graph,
     /// What the target can do.
     pub capabilities: Capabilities,
+    /// The rule's parameters.
+    pub with: Value,
+}
+
+impl Fixture {
+    /// The rule with its parameters as a list of passes.
+    pub fn passes(&self) -> Vec<PassSpec> {
+        vec![PassSpec {
+            with: self.with.clone(),
+            ..spec(&self.rule)
+        }]
+    }
 }
 
 /// The folder of all fixtures.
@@ -55,11 +68,15 @@ pub fn capable() -> Capabilities {
 
 /// A list of passes.
 pub fn passes(ids: &[&str]) -> Vec<PassSpec> {
-    let spec = |id: &&str| PassSpec {
-        pass: (*id).to_owned(),
+    ids.iter().map(|id| spec(id)).collect()
+}
+
+fn spec(id: &str) -> PassSpec {
+    PassSpec {
+        pass: id.to_owned(),
+        with: Value::Null,
         because: "a test asks for it".to_owned(),
-    };
-    ids.iter().map(spec).collect()
+    }
 }
 
 fn entries(folder: &Path) -> Vec<PathBuf> {
@@ -79,18 +96,23 @@ fn read(path: &Path) -> Fixture {
         case: name(path.file_stem()),
         graph: parse(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display())),
         capabilities: capabilities(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display())),
+        with: said(&text, "with").unwrap_or_else(|e| panic!("{}: {e}", path.display())),
         folder,
     }
 }
 
 fn capabilities(text: &str) -> Result<Capabilities, String> {
     let mut all = serde_json::to_value(capable()).map_err(|e| e.to_string())?;
-    let line = text
-        .lines()
-        .find_map(|line| line.strip_prefix("; capabilities:"));
-    let changed = parse_attributes(line.unwrap_or_default())?;
+    let changed = said(text, "capabilities")?;
     if let (Value::Object(all), Value::Object(changed)) = (&mut all, changed) {
         all.extend(changed);
     }
     serde_json::from_value(all).map_err(|e| e.to_string())
+}
+
+/// What a line `; key: {..}` says; null where there is none.
+fn said(text: &str, key: &str) -> Result<Value, String> {
+    let start = format!("; {key}:");
+    let line = text.lines().find_map(|line| line.strip_prefix(&start));
+    line.map_or(Ok(Value::Null), parse_attributes)
 }

@@ -5,10 +5,11 @@ use std::path::PathBuf;
 
 use ltxc_bundle::{Settings, StageOp};
 use ltxc_front::{
-    Diagnostic, FileKind, GraphFile, PipelineFile, PresetFile, Source, TargetFile, kind_of,
+    Diagnostic, FileKind, GraphFile, PassEntry, PipelineFile, PresetFile, RecipeFile, Source,
+    TargetFile, kind_of,
 };
 use ltxc_ir::op::{Arity, OpReference, Port, REFERENCE};
-use ltxc_passes::Capabilities;
+use ltxc_passes::{Capabilities, PassSpec};
 
 const MARKER: &str = "<!-- ops -->\n";
 
@@ -98,16 +99,24 @@ fn read(source: &Source) -> Result<FileKind, Vec<Diagnostic>> {
         FileKind::Target => {
             let target = TargetFile::read(source)?;
             target.capabilities.read::<Capabilities>()?;
-            for entry in target.passes {
-                assert!(
-                    ltxc_passes::find(&entry.pass).is_ok(),
-                    "no rule {}",
-                    entry.pass
-                );
-            }
+            target.passes.iter().for_each(assert_known);
+        }
+        FileKind::Recipe => {
+            let recipe = RecipeFile::read(source)?;
+            recipe.passes.iter().for_each(assert_known);
         }
     }
     Ok(kind)
+}
+
+fn assert_known(entry: &PassEntry) {
+    let (pass, with, because) = (&entry.pass, &entry.with, &entry.because);
+    let found = ltxc_passes::find(&PassSpec {
+        pass: pass.clone(),
+        with: with.clone(),
+        because: because.clone(),
+    });
+    assert!(found.is_ok(), "{pass}: {:?}", found.err());
 }
 
 #[test]

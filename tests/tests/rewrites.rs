@@ -9,7 +9,7 @@ const TOLERANCE: f32 = 1e-5;
 #[test]
 fn rules_rewrite_their_fixtures() {
     for fixture in fixture::all() {
-        let passes = fixture::passes(&[&fixture.rule]);
+        let passes = fixture.passes();
         let (_, reports) = explain(fixture.graph, &passes, &fixture.capabilities)
             .unwrap_or_else(|e| panic!("{}/{}: {e}", fixture.rule, fixture.case));
         let should_fire = !fixture.case.starts_with("declines");
@@ -32,7 +32,7 @@ fn rules_rewrite_their_fixtures() {
 fn rules_keep_the_numbers_of_their_fixtures() {
     for fixture in fixture::all() {
         let at = format!("{}/{}", fixture.rule, fixture.case);
-        let passes = fixture::passes(&[&fixture.rule]);
+        let passes = fixture.passes();
         let (after, _) = explain(fixture.graph.clone(), &passes, &fixture.capabilities)
             .unwrap_or_else(|e| panic!("{at}: {e}"));
         for (seed, sizes) in numbers::size_values(&fixture.graph).iter().enumerate() {

@@ -96,6 +96,12 @@ pub struct ProjectArgs {
     /// Target: ort-cpu, ort-cuda, ort-tensorrt, tract, or a file.
     #[arg(long, value_name = "NAME")]
     pub target: Option<String>,
+    /// Number format: the name of a recipe, or a file. May be repeated; instead of the preset's.
+    #[arg(long, value_name = "RECIPE")]
+    pub quant: Vec<String>,
+    /// Another form of attention: the name of a recipe, or a file; instead of the preset's.
+    #[arg(long, value_name = "RECIPE")]
+    pub attention: Option<String>,
     /// Change a key of the preset, such as defaults.steps=8. May be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub overrides: Vec<String>,

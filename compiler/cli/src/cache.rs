@@ -52,6 +52,7 @@ fn key(project: &Project) -> Outcome<String> {
     ];
     settings
         .into_iter()
+        .chain(project.recipes.iter().map(|recipe| &recipe.source))
         .chain(project.graphs.values().map(|graph| &graph.source))
         .for_each(|source| add(source.text.as_bytes()));
     add(project.preset.defaults.to_json().to_string().as_bytes());

@@ -100,6 +100,8 @@ fn options(preset: &str, args: &ProjectArgs) -> Outcome<CompileOptions> {
             .map(|text| lora(text))
             .collect::<Outcome<_>>()?,
         fp8: args.fp8.as_deref().map(fp8).transpose()?,
+        quant: args.quant.clone(),
+        attention: args.attention.clone(),
         overrides: overrides(args)?,
         only: args.only.clone(),
     })

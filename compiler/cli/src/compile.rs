@@ -7,7 +7,8 @@ use ltxc_bundle::{Plan, Settings};
 use ltxc_export::checkpoint::{Checkpoint, Fp8, UpscalerKind};
 use ltxc_front::library::{self, Shelf};
 use ltxc_front::{
-    Diagnostic, GraphFile, PipelineFile, Placed, PresetFile, Role, Source, Span, TargetFile, expand,
+    Diagnostic, GraphFile, PipelineFile, Placed, PresetFile, RecipeFile, Role, Source, Span,
+    TargetFile, expand,
 };
 use ltxc_ir::{Graph, Verified};
 use ltxc_passes::{Capabilities, PassError, PassReport, PassSpec};
@@ -15,6 +16,7 @@ use serde_json::Value as Json;
 
 use crate::failure::{Failure, Outcome};
 use crate::pipeline::{check_target, read_graphs, read_options, read_plan};
+use crate::recipes::{check_recipe, passes_for, read_recipes};
 
 /// What a caller may say about a compile.
 #[derive(Clone, Debug, Default)]
@@ -31,6 +33,10 @@ pub struct CompileOptions {
     pub loras: Vec<(PathBuf, f64)>,
     /// How FP8 weights are meant, instead of what the preset says.
     pub fp8: Option<Fp8>,
+    /// Recipes for number formats instead of the preset's.
+    pub quant: Vec<String>,
+    /// Recipe for attention instead of the preset's.
+    pub attention: Option<String>,
     /// `--set` paths and values.
     pub overrides: Vec<(String, String)>,
     /// If not empty, only these components.
@@ -46,6 +52,8 @@ pub struct Project {
     pub pipeline: PipelineFile,
     /// The target.
     pub target: TargetFile,
+    /// Passes on top of the target's.
+    pub recipes: Vec<RecipeFile>,
     /// Graph files by component.
     pub graphs: BTreeMap<String, GraphFile>,
     /// Every compile-time choice of the graphs, defaults included.
@@ -86,6 +94,10 @@ impl Project {
         let pipeline = PipelineFile::read(&pipeline)?;
         let target = TargetFile::read(&find_target(&source, options, &preset, &base)?)?;
         check_target(&target)?;
+        let recipes = read_recipes(options, &preset)?;
+        recipes
+            .iter()
+            .try_for_each(|recipe| check_recipe(recipe, Some(&pipeline)))?;
         let graphs = read_graphs(&pipeline, &options.only)?;
         let named = preset.checkpoints.iter();
         let mut checkpoints: BTreeMap<Role, PathBuf> =
@@ -113,6 +125,7 @@ impl Project {
             preset,
             pipeline,
             target,
+            recipes,
             graphs,
         })
     }
@@ -183,31 +196,28 @@ impl Project {
         Ok(graph)
     }
 
-    /// Runs the target's passes.
-    pub fn lower(&self, graph: Graph) -> Outcome<Compiled> {
-        self.lower_by(ltxc_passes::run, graph)
+    /// Runs the passes for a component.
+    pub fn lower(&self, component: &str, graph: Graph) -> Outcome<Compiled> {
+        self.lower_by(ltxc_passes::run, component, graph)
     }
 
     /// As [`Project::lower`]; every report also carries what its pass changed.
-    pub fn explain(&self, graph: Graph) -> Outcome<Compiled> {
-        self.lower_by(ltxc_passes::explain, graph)
+    pub fn explain(&self, component: &str, graph: Graph) -> Outcome<Compiled> {
+        self.lower_by(ltxc_passes::explain, component, graph)
     }
 
-    fn lower_by(&self, driver: Driver, graph: Graph) -> Outcome<Compiled> {
-        let passes: Vec<PassSpec> = self
-            .target
-            .passes
-            .iter()
-            .map(|p| PassSpec {
-                pass: p.pass.clone(),
-                because: p.because.clone(),
-            })
-            .collect();
+    /// The passes for a component in order.
+    pub fn passes(&self, component: &str) -> Outcome<Vec<PassSpec>> {
+        passes_for(&self.target, &self.recipes, component)
+    }
+
+    fn lower_by(&self, driver: Driver, component: &str, graph: Graph) -> Outcome<Compiled> {
         let failed = |e: PassError| match e.is_bug() {
             true => Failure::Bug(e.to_string()),
             false => Failure::Input(anyhow::anyhow!("{}: {e}", self.target.source.name)),
         };
-        let (graph, reports) = driver(graph, &passes, &self.capabilities()?).map_err(failed)?;
+        let (passes, can) = (self.passes(component)?, self.capabilities()?);
+        let (graph, reports) = driver(graph, &passes, &can).map_err(failed)?;
         Ok(Compiled { graph, reports })
     }
 

@@ -11,6 +11,7 @@ mod failure;
 mod output;
 mod pipeline;
 mod progress;
+mod recipes;
 mod session;
 mod write;
 

@@ -9,6 +9,7 @@ use ltxc_passes::{AttentionForm, Capabilities};
 
 use crate::compile::{base_of, find};
 use crate::failure::{Failure, Outcome};
+use crate::recipes::{check_exact, check_passes};
 
 /// The first opset with RMSNormalization and Attention.
 const OPSET_OF_ATTENTION: i64 = 23;
@@ -30,11 +31,8 @@ pub fn check_pipeline(pipeline: &PipelineFile) -> Outcome {
 
 /// Checks what a target says against the passes and operators there are.
 pub fn check_target(target: &TargetFile) -> Outcome {
-    for entry in &target.passes {
-        ltxc_passes::find(&entry.pass).map_err(|e| {
-            Diagnostic::new("target::pass", &target.source, entry.span, e.to_string())
-        })?;
-    }
+    check_passes(&target.source, &target.passes)?;
+    check_exact(target)?;
     let can: Capabilities = target.capabilities.read()?;
     if can.fp8_weights && target.opset < OPSET_OF_FP8 {
         let message = format!(

@@ -56,7 +56,7 @@ pub fn write_bundle(
     let mut writer = BundleWriter::create(out)?;
     let mut components = BTreeMap::new();
     for (name, graph) in graphs {
-        let compiled = project.lower(graph)?;
+        let compiled = project.lower(&name, graph)?;
         let checkpoint = &checkpoints[&project.role_of(&name)];
         progress.component(&name, weight_bytes(&compiled.graph, checkpoint));
         let source = ComponentSource {
@@ -222,6 +222,8 @@ fn sources(project: &Project, checkpoints: &BTreeMap<Role, Checkpoint>) -> Vec<S
     sources.push(text("preset", &project.preset.source));
     sources.push(text("pipeline", &project.pipeline.source));
     sources.push(text("target", &project.target.source));
+    let recipes = project.recipes.iter();
+    sources.extend(recipes.map(|recipe| text("recipe", &recipe.source)));
     sources.extend(
         project
             .graphs

@@ -89,6 +89,39 @@ fn passes_are_explained() {
 }
 
 #[test]
+fn recipes_run_at_the_targets_slot_for_their_components() {
+    let tmp = TempDir::new().unwrap();
+    let recipe = tmp.path().join("tidy.yaml");
+    let text = "ltxc: 1\nrecipe: tidy\ncomponents: [transformer]\npasses:\n  \
+                - {pass: merge-duplicates, because: \"the recipe says so\"}\n";
+    fs::write(&recipe, text).unwrap();
+    let recipe = recipe.to_str().unwrap();
+    let explained = |component| {
+        let asked = [
+            "explain",
+            PRESET,
+            "--quant",
+            recipe,
+            "--component",
+            component,
+        ];
+        ltxc(&asked).fine()
+    };
+    let transformer = explained("transformer");
+    let place = |text: &str| {
+        transformer
+            .find(text)
+            .unwrap_or_else(|| panic!("{transformer}"))
+    };
+    assert!(place("fold-constants") < place("the recipe says so"));
+    assert!(place("the recipe says so") < place("linear-to-matmul"));
+    assert!(!explained("vae_decoder").contains("the recipe says so"));
+    let unknown = ltxc(&["explain", PRESET, "--quant", "int5"]);
+    let said = "there is no recipe for number formats `int5`";
+    assert!(unknown.stderr.contains(said), "{}", unknown.stderr);
+}
+
+#[test]
 fn everything_that_comes_with_the_program_is_fine_and_formatted() {
     let folders = ["graphs/ltxv", "presets", "presets/targets"];
     let mut checked = 0;

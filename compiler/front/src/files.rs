@@ -1,7 +1,6 @@
-//! Pipelines, presets and targets as they are written.
+//! Pipelines and presets as they are written.
 
 use std::collections::BTreeMap;
-use std::ops::RangeInclusive;
 
 use serde::Deserialize;
 
@@ -16,11 +15,6 @@ use crate::tree::{Key, Kind, Tree};
 
 /// Longest name of a preset, pipeline or target.
 pub(crate) const MAX_NAME: usize = 100;
-/// Opsets whose operators the exporter writes.
-const OPSETS: RangeInclusive<i64> = 18..=24;
-/// File format versions that hold those opsets.
-const IR_VERSIONS: RangeInclusive<i64> = 8..=13;
-
 /// Components and the stages that use them.
 #[derive(Clone, Debug)]
 pub struct PipelineFile {
@@ -120,49 +114,17 @@ pub struct PresetFile {
     pub options: BTreeMap<String, Placed>,
     /// How FP8 weights without scales are meant: `auto`, `plain` or `hadamard`.
     pub fp8: Option<Placed>,
+    /// Names or paths of recipes: number formats, in order.
+    pub quant: Vec<Placed>,
+    /// Name or path of a recipe: another form of attention.
+    pub attention: Option<Placed>,
     /// What a run uses where the caller says nothing.
     pub defaults: Section,
     /// The file.
     pub source: Source,
 }
 
-/// What a runtime can do and which passes make a graph fit it.
-#[derive(Clone, Debug)]
-pub struct TargetFile {
-    /// Name of the target.
-    pub name: String,
-    /// What it is.
-    pub doc: String,
-    /// `onnxruntime` or `tract`.
-    pub runtime: String,
-    /// `cpu`, `cuda`, `tensorrt`.
-    pub provider: String,
-    /// ONNX opset.
-    pub opset: i64,
-    /// ONNX file format version.
-    pub ir_version: i64,
-    /// What rules may ask.
-    pub capabilities: Section,
-    /// Passes in order with the reason for their place.
-    pub passes: Vec<PassEntry>,
-    /// The file.
-    pub source: Source,
-}
-
-/// A pass in its place.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct PassEntry {
-    /// Id of the rule.
-    pub pass: String,
-    /// Why it stands here.
-    pub because: String,
-    /// Where it stands.
-    #[serde(skip)]
-    pub span: Span,
-}
-
-fn open<T>(
+pub(crate) fn open<T>(
     source: &Source,
     kind: FileKind,
     overrides: &[(String, String)],
@@ -204,7 +166,11 @@ pub(crate) fn optional(
 }
 
 /// A name that also names files, so that it cannot lead anywhere.
-fn plain_name(reader: &mut Reader, fields: &mut Fields<'_>, kind: &'static str) -> Read<String> {
+pub(crate) fn plain_name(
+    reader: &mut Reader,
+    fields: &mut Fields<'_>,
+    kind: &'static str,
+) -> Read<String> {
     let tree = fields.need(reader, kind)?;
     let name = reader.text(tree, &format!("`{kind}`"))?;
     let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
@@ -252,6 +218,22 @@ fn placed(
     }))
 }
 
+/// One recipe of number formats, or a list of them.
+fn quant(reader: &mut Reader, fields: &mut Fields<'_>) -> Read<Vec<Placed>> {
+    let Some(tree) = fields.take("quant") else {
+        return Ok(Vec::new());
+    };
+    let mut one = |tree: &Tree| {
+        let text = reader.text(tree, "a recipe of `quant`")?;
+        let span = tree.span;
+        Ok(Placed { text, span })
+    };
+    match &tree.kind {
+        Kind::List(items) => items.iter().map(one).collect(),
+        _ => Ok(vec![one(tree)?]),
+    }
+}
+
 fn options(reader: &mut Reader, fields: &mut Fields<'_>) -> Read<BTreeMap<String, Placed>> {
     let Some(tree) = fields.take("options") else {
         return Ok(BTreeMap::new());
@@ -263,56 +245,6 @@ fn options(reader: &mut Reader, fields: &mut Fields<'_>) -> Read<BTreeMap<String
         Ok((key.name.clone(), Placed { text, span }))
     };
     pairs.iter().map(option).collect()
-}
-
-fn one_of(
-    reader: &mut Reader,
-    fields: &mut Fields<'_>,
-    name: &'static str,
-    known: &[&str],
-) -> Read<String> {
-    let tree = fields.need(reader, name)?;
-    let text = reader.text(tree, &format!("`{name}`"))?;
-    if known.contains(&text.as_str()) {
-        return Ok(text);
-    }
-    let message = format!("there is no {name} `{text}`");
-    let diagnostic = reader.at("target::unknown", tree.span, message);
-    Err(reader.report(diagnostic.suggest(&text, known.iter().copied())))
-}
-
-fn number(
-    reader: &mut Reader,
-    fields: &mut Fields<'_>,
-    name: &'static str,
-    range: RangeInclusive<i64>,
-) -> Read<i64> {
-    let tree = fields.need(reader, name)?;
-    let value = reader.int(tree, &format!("`{name}`"))?;
-    if range.contains(&value) {
-        return Ok(value);
-    }
-    let message = format!(
-        "`{name}` is {value}; this program writes {} to {}",
-        range.start(),
-        range.end()
-    );
-    Err(reader.mistake("target::range", tree.span, message))
-}
-
-fn passes(reader: &mut Reader, fields: &mut Fields<'_>) -> Read<Vec<PassEntry>> {
-    let tree = fields.need(reader, "passes")?;
-    let entry = |(index, tree): (usize, &Tree)| {
-        let entry: PassEntry = reader.plain(tree, &format!("pass {}", index + 1))?;
-        Ok(PassEntry {
-            span: tree.get("pass").map_or(tree.span, |pass| pass.span),
-            ..entry
-        })
-    };
-    match &tree.kind {
-        Kind::List(items) => items.iter().enumerate().map(entry).collect(),
-        _ => Err(reader.expected(tree, "`passes`", "a list")),
-    }
 }
 
 impl PipelineFile {
@@ -385,6 +317,8 @@ impl PresetFile {
             let checkpoints = checkpoints(reader, fields);
             let tokenizer = optional(reader, fields, "tokenizer");
             let fp8 = placed(reader, fields, "fp8");
+            let quant = quant(reader, fields);
+            let attention = placed(reader, fields, "attention");
             let empty = Tree {
                 kind: Kind::Map(Vec::new()),
                 span: Span::default(),
@@ -404,43 +338,13 @@ impl PresetFile {
                 notes: Vec::new(),
                 options: options?,
                 fp8: fp8?,
+                quant: quant?,
+                attention: attention?,
                 defaults: Section {
                     what: "`defaults`".to_owned(),
                     tree: defaults.clone(),
                     source: source.clone(),
                 },
-                source: source.clone(),
-            })
-        })
-    }
-}
-
-impl TargetFile {
-    /// Reads a target file.
-    pub fn read(source: &Source) -> Result<Self, Vec<Diagnostic>> {
-        open(source, FileKind::Target, &[], |reader, fields| {
-            let name = plain_name(reader, fields, "target");
-            let doc = optional(reader, fields, "doc");
-            let runtime = one_of(reader, fields, "runtime", &["onnxruntime", "tract"]);
-            let provider = one_of(reader, fields, "provider", &["cpu", "cuda", "tensorrt"]);
-            let opset = number(reader, fields, "opset", OPSETS);
-            let ir_version = number(reader, fields, "ir_version", IR_VERSIONS);
-            let capabilities = fields.need(reader, "capabilities");
-            let passes = passes(reader, fields);
-            let capabilities = capabilities?;
-            Ok(Self {
-                name: name?,
-                doc: doc?.unwrap_or_default(),
-                runtime: runtime?,
-                provider: provider?,
-                opset: opset?,
-                ir_version: ir_version?,
-                capabilities: Section {
-                    what: "`capabilities`".to_owned(),
-                    tree: capabilities.clone(),
-                    source: source.clone(),
-                },
-                passes: passes?,
                 source: source.clone(),
             })
         })

@@ -1,4 +1,4 @@
-//! Which of the five kinds a file is.
+//! Which of the six kinds a file is.
 
 use serde_json::Value as Json;
 
@@ -16,6 +16,8 @@ pub enum FileKind {
     Preset,
     /// A target.
     Target,
+    /// A recipe.
+    Recipe,
     /// A configuration file of the original program.
     Released,
 }
@@ -24,11 +26,12 @@ impl FileKind {
     /// The keys that name a released config, which does not start with `ltxc`.
     const RELEASED: [&'static str; 2] = ["pipeline_type", "checkpoint_path"];
     /// The key that names a file of this kind, in the order of looking: a preset also names its pipeline and target.
-    const KEYS: [(&'static str, Self); 4] = [
+    const KEYS: [(&'static str, Self); 5] = [
         ("preset", Self::Preset),
         ("graph", Self::Graph),
         ("pipeline", Self::Pipeline),
         ("target", Self::Target),
+        ("recipe", Self::Recipe),
     ];
 
     /// The word for it.
@@ -38,6 +41,7 @@ impl FileKind {
             Self::Pipeline => "pipeline",
             Self::Preset => "preset",
             Self::Target => "target",
+            Self::Recipe => "recipe",
             Self::Released => "released config",
         }
     }
@@ -65,7 +69,7 @@ fn kind_of_tree(source: &Source, tree: &Tree) -> Result<FileKind, Diagnostic> {
         .find(|(key, kind)| has(key) || (*kind == FileKind::Preset && nameless));
     found.filter(|_| tree.get("ltxc").is_some()).map(|(_, kind)| *kind).ok_or_else(|| {
         let diagnostic = Diagnostic::new("file::kind", source, tree.span, "this is no ltxc file");
-        diagnostic.help("start it with `ltxc: 1` and one of `graph: NAME`, `pipeline: NAME`, `preset: NAME`, `target: NAME`")
+        diagnostic.help("start it with `ltxc: 1` and one of `graph: NAME`, `pipeline: NAME`, `preset: NAME`, `target: NAME`, `recipe: NAME`")
     })
 }
 

@@ -1,4 +1,4 @@
-//! The graphs, pipelines, targets and presets that come with the program.
+//! The graphs, pipelines, targets, recipes and presets that come with the program.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,6 +19,10 @@ pub enum Shelf {
     Presets,
     /// `presets/targets/`.
     Targets,
+    /// `presets/quant/`: recipes for number formats.
+    Quant,
+    /// `presets/attention/`: recipes for other forms of attention.
+    Attention,
 }
 
 /// Reads `reference`: a path ending in `.yaml`, relative to `base`, or the name of a file that comes with the program.
@@ -27,11 +31,8 @@ pub fn read(shelf: Shelf, reference: &str, base: &Path) -> Result<Source, Diagno
         return read_path(&base.join(reference));
     }
     let name = format!("{reference}.yaml");
-    let file = match shelf {
-        Shelf::Graphs => GRAPHS.get_file(&name),
-        Shelf::Presets => PRESETS.get_file(&name),
-        Shelf::Targets => PRESETS.get_file(format!("targets/{name}")),
-    };
+    let (dir, below) = place(shelf);
+    let file = dir.get_file(Path::new(below).join(&name));
     match file.and_then(|file| file.contents_utf8()) {
         Some(text) => Ok(Source::new(format!("{}/{name}", folder(shelf)), text)),
         None => {
@@ -79,18 +80,25 @@ pub fn read_path(path: &Path) -> Result<Source, Diagnostic> {
     Ok(Source::new(name.as_str(), text))
 }
 
-/// The names on a shelf, sorted.
-pub fn names(shelf: Shelf) -> Vec<String> {
-    let (dir, below) = match shelf {
+/// Where a shelf is among the files that come with the program.
+fn place(shelf: Shelf) -> (&'static Dir<'static>, &'static str) {
+    match shelf {
         Shelf::Graphs => (&GRAPHS, ""),
         Shelf::Presets => (&PRESETS, ""),
         Shelf::Targets => (&PRESETS, "targets"),
-    };
+        Shelf::Quant => (&PRESETS, "quant"),
+        Shelf::Attention => (&PRESETS, "attention"),
+    }
+}
+
+/// The names on a shelf, sorted.
+pub fn names(shelf: Shelf) -> Vec<String> {
+    let (dir, below) = place(shelf);
     let mut found = Vec::new();
     collect(dir, &mut found);
     let under = |path: &PathBuf| {
-        if below.is_empty() {
-            !path.starts_with("targets")
+        if shelf == Shelf::Presets {
+            path.components().count() == 1
         } else {
             path.starts_with(below)
         }
@@ -122,6 +130,8 @@ fn folder(shelf: Shelf) -> &'static str {
         Shelf::Graphs => "graphs",
         Shelf::Presets => "presets",
         Shelf::Targets => "presets/targets",
+        Shelf::Quant => "presets/quant",
+        Shelf::Attention => "presets/attention",
     }
 }
 
@@ -130,5 +140,7 @@ fn what(shelf: Shelf) -> &'static str {
         Shelf::Graphs => "graph or pipeline",
         Shelf::Presets => "preset",
         Shelf::Targets => "target",
+        Shelf::Quant => "recipe for number formats",
+        Shelf::Attention => "recipe for attention",
     }
 }

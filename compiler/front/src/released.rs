@@ -77,6 +77,8 @@ pub fn read(reader: &mut Reader, fields: &mut Fields<'_>) -> Read<PresetFile> {
         checkpoints: files.found,
         tokenizer: None,
         fp8: None,
+        quant: Vec::new(),
+        attention: None,
         missing: files.missing,
         notes: notes.into_iter().flatten().collect(),
         options: options?,

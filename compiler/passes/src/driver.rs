@@ -40,7 +40,7 @@ fn drive(
     capabilities: &Capabilities,
     with_difference: bool,
 ) -> Result<(Verified, Vec<PassReport>), PassError> {
-    let rules = passes.iter().map(|spec| find(&spec.pass));
+    let rules = passes.iter().map(find);
     let rules = rules.collect::<Result<Vec<_>, _>>()?;
     let mut graph = verify(graph).map_err(PassError::Input)?;
     let mut reports = Vec::new();

@@ -14,6 +14,14 @@ pub enum PassError {
         /// Ids that look like it.
         near: Vec<&'static str>,
     },
+    /// Parameters that the rule does not take: the list is wrong.
+    #[error("the parameters of `{pass}` do not fit: {reason}")]
+    Parameters {
+        /// The pass.
+        pass: String,
+        /// What is wrong with them.
+        reason: String,
+    },
     /// The graph was broken before the first pass.
     #[error("the graph is broken before any pass: {}", join(.0))]
     Input(Vec<VerifyError>),
@@ -49,7 +57,7 @@ impl PassError {
     /// Whether a rule is to blame, not the one who wrote the list.
     pub fn is_bug(&self) -> bool {
         match self {
-            Self::Unknown { .. } | Self::Input(_) => false,
+            Self::Unknown { .. } | Self::Parameters { .. } | Self::Input(_) => false,
             Self::Patch { .. } | Self::Unsettled { .. } | Self::Broken { .. } => true,
         }
     }

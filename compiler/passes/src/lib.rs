@@ -5,7 +5,9 @@
 //! after each. [`rules`](rules()) names every rule there is.
 //!
 //! Laws:
-//! - rules are stateless, never see a weight's bytes, and ask [`Capabilities`], never the name of a target;
+//! - rules are stateless, never see a weight's bytes, and ask [`Capabilities`], never the name of a target; what else
+//!   they need to know are their parameters, the fields of their struct, given as data where a list names them;
+//! - lossy rules are for recipes: no target runs one of its own accord;
 //! - a graph changes only by patches, so no rule changes a type, and the interface stays;
 //! - a bug in a rule is an error that names pass and node; nothing is skipped.
 

@@ -12,32 +12,63 @@ mod merge_duplicates;
 mod sdpa_to_onnx_attention;
 mod sdpa_to_ort_multi_head_attention;
 
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
 use crate::error::PassError;
 use crate::rule::Rule;
+use crate::spec::PassSpec;
+
+/// Makes a rule from its parameters.
+type Build = fn(&Value) -> Result<Box<dyn Rule>, String>;
 
 /// Every rule, sorted by id.
-pub fn rules() -> Vec<Box<dyn Rule>> {
-    vec![
-        Box::new(decompose_group_norm::DecomposeGroupNorm),
-        Box::new(decompose_rms_norm::DecomposeRmsNorm),
-        Box::new(decompose_rope::DecomposeRope),
-        Box::new(decompose_sdpa::DecomposeSdpa),
-        Box::new(decompose_silu::DecomposeSilu),
-        Box::new(drop_identities::DropIdentities),
-        Box::new(fold_constants::FoldConstants),
-        Box::new(linear_to_matmul::LinearToMatmul),
-        Box::new(merge_duplicates::MergeDuplicates),
-        Box::new(sdpa_to_onnx_attention::SdpaToOnnxAttention),
-        Box::new(sdpa_to_ort_multi_head_attention::SdpaToOrtMultiHeadAttention),
-    ]
+const BUILDS: &[Build] = &[
+    build::<decompose_group_norm::DecomposeGroupNorm>,
+    build::<decompose_rms_norm::DecomposeRmsNorm>,
+    build::<decompose_rope::DecomposeRope>,
+    build::<decompose_sdpa::DecomposeSdpa>,
+    build::<decompose_silu::DecomposeSilu>,
+    build::<drop_identities::DropIdentities>,
+    build::<fold_constants::FoldConstants>,
+    build::<linear_to_matmul::LinearToMatmul>,
+    build::<merge_duplicates::MergeDuplicates>,
+    build::<sdpa_to_onnx_attention::SdpaToOnnxAttention>,
+    build::<sdpa_to_ort_multi_head_attention::SdpaToOrtMultiHeadAttention>,
+];
+
+/// A rule's parameters are the fields of its struct; without any it is what its `Default` says.
+fn build<R: Rule + Default + DeserializeOwned + 'static>(
+    with: &Value,
+) -> Result<Box<dyn Rule>, String> {
+    match with {
+        Value::Null => Ok(Box::new(R::default())),
+        with => match serde_json::from_value::<R>(with.clone()) {
+            Ok(rule) => Ok(Box::new(rule)),
+            Err(_) if size_of::<R>() == 0 => Err("it takes no parameters".to_owned()),
+            Err(error) => Err(error.to_string()),
+        },
+    }
 }
 
-/// The rule with this id; the error names those that look like it.
-pub fn find(id: &str) -> Result<Box<dyn Rule>, PassError> {
-    let found = rules().into_iter().find(|rule| rule.meta().id == id);
-    found.ok_or_else(|| PassError::Unknown {
-        pass: id.to_owned(),
-        near: near(id),
+/// Every rule with its default parameters, sorted by id.
+pub fn rules() -> Vec<Box<dyn Rule>> {
+    let built = BUILDS.iter().map(|build| build(&Value::Null));
+    built.filter_map(Result::ok).collect()
+}
+
+/// The rule that a line of a list asks for; the error names those that look like it.
+pub fn find(spec: &PassSpec) -> Result<Box<dyn Rule>, PassError> {
+    let known = BUILDS
+        .iter()
+        .find(|build| build(&Value::Null).is_ok_and(|rule| rule.meta().id == spec.pass));
+    let build = known.ok_or_else(|| PassError::Unknown {
+        pass: spec.pass.clone(),
+        near: near(&spec.pass),
+    })?;
+    build(&spec.with).map_err(|reason| PassError::Parameters {
+        pass: spec.pass.clone(),
+        reason,
     })
 }
 

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use std::path::Path;
 
-use ltxc_front::{FileKind, GraphFile, PipelineFile, Role, TargetFile, expand, kind_of, library};
+use ltxc_front::{
+    FileKind, GraphFile, PipelineFile, RecipeFile, Role, TargetFile, expand, kind_of, library,
+};
 use serde_json::Value as Json;
 
 use crate::args::CheckArgs;
@@ -12,6 +14,7 @@ use crate::compile::{Project, flag_of};
 use crate::failure::{Failure, Outcome};
 use crate::output::say;
 use crate::pipeline::{check_pipeline, check_target};
+use crate::recipes::check_recipe;
 use crate::write::{expand_all, tokenizer};
 
 pub fn command(args: &CheckArgs) -> Outcome {
@@ -38,6 +41,11 @@ pub fn command(args: &CheckArgs) -> Outcome {
             let target = TargetFile::read(&source)?;
             check_target(&target)?;
             format!("{} passes", target.passes.len())
+        }
+        FileKind::Recipe => {
+            let recipe = RecipeFile::read(&source)?;
+            check_recipe(&recipe, None)?;
+            format!("{} passes", recipe.passes.len())
         }
         FileKind::Preset | FileKind::Released => preset(args)?,
     };

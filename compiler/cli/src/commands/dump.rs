@@ -24,7 +24,7 @@ pub fn command(args: &DumpArgs) -> Outcome {
     for name in project.graphs.keys() {
         let graph = project.expand(name, &checkpoints[&project.role_of(name)])?;
         match args.lowered {
-            true => show(args, &project.lower(graph)?.graph)?,
+            true => show(args, &project.lower(name, graph)?.graph)?,
             false => show(args, &graph)?,
         }
     }

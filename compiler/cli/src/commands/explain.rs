@@ -13,38 +13,36 @@ pub fn command(args: &ExplainArgs) -> Outcome {
     let mut options = super::options(&args.preset, &args.project)?;
     options.only.extend(args.component.clone());
     let project = Project::open(&options)?;
-    if let Some(pass) = &args.diff
-        && !project
-            .target
-            .passes
-            .iter()
-            .any(|entry| entry.pass == *pass)
-    {
-        let known: Vec<&str> = project
-            .target
-            .passes
-            .iter()
-            .map(|entry| entry.pass.as_str())
-            .collect::<BTreeSet<_>>()
-            .into_iter()
-            .collect();
-        return Err(Failure::Misuse(format!(
-            "the target `{}` runs no pass `{pass}`; it runs {}",
-            project.target.name,
-            known.join(", ")
-        )));
+    if let Some(pass) = &args.diff {
+        check_runs(&project, pass)?;
     }
     let checkpoints = project.open_checkpoints()?;
     say!("target {}: {}", project.target.name, project.target.doc);
     for name in project.graphs.keys() {
-        let compiled =
-            project.explain(project.expand(name, &checkpoints[&project.role_of(name)])?)?;
+        let graph = project.expand(name, &checkpoints[&project.role_of(name)])?;
+        let compiled = project.explain(name, graph)?;
         say!("\n{name}: {} operations", compiled.graph.len());
-        for (report, entry) in compiled.reports.iter().zip(&project.target.passes) {
-            show(report, &entry.because, args.diff.as_deref())?;
+        for (report, spec) in compiled.reports.iter().zip(project.passes(name)?) {
+            show(report, &spec.because, args.diff.as_deref())?;
         }
     }
     Ok(())
+}
+
+/// Refuses a pass that no component is rewritten by.
+fn check_runs(project: &Project, pass: &str) -> Outcome {
+    let passes = project.graphs.keys().map(|name| project.passes(name));
+    let passes: Vec<_> = passes.collect::<Outcome<Vec<_>>>()?.concat();
+    if passes.iter().any(|spec| spec.pass == pass) {
+        return Ok(());
+    }
+    let known: BTreeSet<&str> = passes.iter().map(|spec| spec.pass.as_str()).collect();
+    let known: Vec<&str> = known.into_iter().collect();
+    Err(Failure::Misuse(format!(
+        "the target `{}` runs no pass `{pass}`; it runs {}",
+        project.target.name,
+        known.join(", ")
+    )))
 }
 
 fn show(report: &PassReport, because: &str, diff: Option<&str>) -> Outcome {

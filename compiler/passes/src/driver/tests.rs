@@ -2,12 +2,13 @@
 
 use ltxc_ir::op::{Neg, Tanh, Transpose};
 use ltxc_ir::{Graph, Op, Patch, parse};
+use serde_json::Value;
 
 use super::run_rule;
 use crate::error::PassError;
 use crate::matched::Match;
 use crate::rule::{Fidelity, Meta, Roots, Rule, Verdict};
-use crate::{AttentionForm, Capabilities, find};
+use crate::{AttentionForm, Capabilities, PassSpec, find};
 
 const GRAPH: &str = "size B 1..4
 %x : f32[B, 4] = input
@@ -79,12 +80,37 @@ fn a_patch_that_changes_a_type_is_named_with_its_node() {
 
 #[test]
 fn an_unknown_pass_comes_with_its_neighbours() {
-    let error = find("fold-constant").map(|_| ()).expect_err("no such rule");
+    let error = find(&named("fold-constant", Value::Null))
+        .map(|_| ())
+        .expect_err("no such rule");
     assert!(!error.is_bug());
     assert_eq!(
         error.to_string(),
         "unknown pass `fold-constant`; did you mean `fold-constants`?"
     );
-    let error = find("vectorise").map(|_| ()).expect_err("no such rule");
+    let error = find(&named("vectorise", Value::Null))
+        .map(|_| ())
+        .expect_err("no such rule");
     assert_eq!(error.to_string(), "unknown pass `vectorise`");
+}
+
+#[test]
+fn parameters_that_a_rule_does_not_take_are_refused() {
+    let given = named("decompose-silu", serde_json::json!({"keep": 3}));
+    let error = find(&given).map(|_| ()).expect_err("it takes none");
+    assert!(!error.is_bug());
+    assert_eq!(
+        error.to_string(),
+        "the parameters of `decompose-silu` do not fit: it takes no parameters"
+    );
+    let given = named("decompose-silu", Value::Null);
+    assert!(find(&given).is_ok());
+}
+
+fn named(pass: &str, with: Value) -> PassSpec {
+    PassSpec {
+        pass: pass.to_owned(),
+        with,
+        because: "a test asks for it".to_owned(),
+    }
 }

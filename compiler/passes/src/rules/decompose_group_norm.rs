@@ -2,6 +2,7 @@
 
 use ltxc_ir::op::{Add, GroupNorm, Mul, Reshape};
 use ltxc_ir::{NodeId, Op, Patch, Size, Value};
+use serde::Deserialize;
 
 use crate::matched::Match;
 use crate::rule::{Declined, Fidelity, Meta, Roots, Rule, Verdict, require};
@@ -10,6 +11,7 @@ use crate::rule::{Declined, Fidelity, Meta, Roots, Rule, Verdict, require};
 ///
 /// Inside, every group is one channel: that is `InstanceNormalization`, which reads `x` less often than a mean, a
 /// variance and a quotient do.
+#[derive(Default, Deserialize)]
 pub struct DecomposeGroupNorm;
 
 impl Rule for DecomposeGroupNorm {

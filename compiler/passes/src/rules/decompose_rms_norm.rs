@@ -2,6 +2,7 @@
 
 use ltxc_ir::op::{Add, Div, Mean, Mul, Reshape, RmsNorm, Sqrt};
 use ltxc_ir::{NodeId, Op, Patch, Size, Value, resolve_axis};
+use serde::Deserialize;
 
 use crate::constant::scalar;
 use crate::matched::Match;
@@ -10,6 +11,7 @@ use crate::rule::{Declined, Fidelity, Meta, Roots, Rule, Verdict, require};
 /// `rms_norm(x, w?)` -> `x / sqrt(mean(x * x) + eps) * w`.
 ///
 /// `RMSNormalization` of opset 23 knows the last axis only, so norms over another axis are written out everywhere.
+#[derive(Default, Deserialize)]
 pub struct DecomposeRmsNorm;
 
 impl Rule for DecomposeRmsNorm {

@@ -2,6 +2,7 @@
 
 use ltxc_ir::op::{Add, Concat, Mul, Reshape, RopePairs, Select, Slice, Sub};
 use ltxc_ir::{Op, Patch, Size, Value};
+use serde::Deserialize;
 
 use crate::matched::Match;
 use crate::rule::{Declined, Fidelity, Meta, Roots, Rule, Verdict};
@@ -10,6 +11,7 @@ use crate::rule::{Declined, Fidelity, Meta, Roots, Rule, Verdict};
 ///
 /// Each half of the channels is read once and the result joined once; the tables keep one column per pair, where the
 /// usual `x cos + rotate(x) sin` needs them twice as wide and joins a second time.
+#[derive(Default, Deserialize)]
 pub struct DecomposeRope;
 
 impl Rule for DecomposeRope {

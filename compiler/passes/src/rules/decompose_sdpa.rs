@@ -2,6 +2,7 @@
 
 use ltxc_ir::op::{Add, Matmul, Mul, Reshape, Softmax, Transpose};
 use ltxc_ir::{NodeId, Patch, Size, Value};
+use serde::Deserialize;
 
 use crate::attention::{Attention, require_fused};
 use crate::constant::scalar;
@@ -12,6 +13,7 @@ use crate::rule::{Fidelity, Meta, Roots, Rule, Verdict, require};
 ///
 /// Fires where the target has no fused operator, or where its operator does not take this attention. The scale
 /// multiplies the queries, which are smaller than the scores; the mask is left to broadcast.
+#[derive(Default, Deserialize)]
 pub struct DecomposeSdpa;
 
 impl Rule for DecomposeSdpa {

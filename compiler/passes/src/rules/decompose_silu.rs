@@ -2,11 +2,13 @@
 
 use ltxc_ir::Patch;
 use ltxc_ir::op::{Mul, Sigmoid};
+use serde::Deserialize;
 
 use crate::matched::Match;
 use crate::rule::{Fidelity, Meta, Roots, Rule, Verdict};
 
 /// `silu(x)` -> `x * sigmoid(x)`.
+#[derive(Default, Deserialize)]
 pub struct DecomposeSilu;
 
 impl Rule for DecomposeSilu {

@@ -1,12 +1,14 @@
 //! Operations that do nothing.
 
 use ltxc_ir::{NodeId, Op, Patch};
+use serde::Deserialize;
 
 use crate::constant::is_filled_with;
 use crate::matched::Match;
 use crate::rule::{Declined, Fidelity, Meta, Roots, Rule, Verdict};
 
 /// `x + 0`, `x * 1`, `x - 0`, `x / 1`, `reshape(x)` to its own shape, .. -> `x`.
+#[derive(Default, Deserialize)]
 pub struct DropIdentities;
 
 impl Rule for DropIdentities {

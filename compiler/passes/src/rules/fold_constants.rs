@@ -4,6 +4,7 @@ use ltxc_ir::attrs::Literal;
 use ltxc_ir::eval::eval_op;
 use ltxc_ir::op::Constant;
 use ltxc_ir::{Array, Dtype, Fact, Op, Patch};
+use serde::Deserialize;
 
 use crate::matched::Match;
 use crate::rule::{Declined, Fidelity, Meta, Roots, Rule, Verdict, require};
@@ -14,6 +15,7 @@ const MAX_BYTES: u64 = 1 << 20;
 /// `f(1, 2)` -> its value, by the reference interpreter; also `iota` and `linspace` of fixed length.
 ///
 /// Weights are not constants. Values that have no literal (infinity, half precision) stay computed.
+#[derive(Default, Deserialize)]
 pub struct FoldConstants;
 
 impl Rule for FoldConstants {

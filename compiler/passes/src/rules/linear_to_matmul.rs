@@ -2,6 +2,7 @@
 
 use ltxc_ir::Patch;
 use ltxc_ir::op::{Add, Matmul, Transpose};
+use serde::Deserialize;
 
 use crate::matched::Match;
 use crate::rule::{Fidelity, Meta, Roots, Rule, Verdict, require};
@@ -9,6 +10,7 @@ use crate::rule::{Fidelity, Meta, Roots, Rule, Verdict, require};
 /// `linear(x, w, b?)` -> `matmul(x, transpose(w)) + b`.
 ///
 /// The transposed weight is an expression; whoever writes the weights folds it while they stream.
+#[derive(Default, Deserialize)]
 pub struct LinearToMatmul;
 
 impl Rule for LinearToMatmul {

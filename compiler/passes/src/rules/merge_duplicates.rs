@@ -1,11 +1,13 @@
 //! Common subexpressions.
 
 use ltxc_ir::{Op, Patch};
+use serde::Deserialize;
 
 use crate::matched::Match;
 use crate::rule::{Declined, Fidelity, Meta, Roots, Rule, Verdict};
 
 /// `f(x), f(x)` -> `f(x)`: the first of equal nodes serves all readers. Graph inputs are never equal.
+#[derive(Default, Deserialize)]
 pub struct MergeDuplicates;
 
 impl Rule for MergeDuplicates {

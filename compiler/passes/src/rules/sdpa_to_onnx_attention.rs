@@ -2,6 +2,7 @@
 
 use ltxc_ir::Patch;
 use ltxc_ir::op::OnnxAttention;
+use serde::Deserialize;
 
 use crate::attention::{Attention, full_mask, require_fused};
 use crate::matched::Match;
@@ -11,6 +12,7 @@ use crate::target::AttentionForm;
 /// `sdpa(q, k, v, mask?)` -> `Attention(q, k, v, mask)` of opset 23, heads packed.
 ///
 /// The mask gets rank 4, with queries and keys written out; runtimes broadcast the other two axes only.
+#[derive(Default, Deserialize)]
 pub struct SdpaToOnnxAttention;
 
 impl Rule for SdpaToOnnxAttention {

@@ -2,6 +2,7 @@
 
 use ltxc_ir::Patch;
 use ltxc_ir::op::OrtMultiHeadAttention;
+use serde::Deserialize;
 
 use crate::attention::{Attention, full_mask, require_fused};
 use crate::matched::Match;
@@ -12,6 +13,7 @@ use crate::target::AttentionForm;
 ///
 /// The runtime broadcasts an attention bias over batch and heads only, so a mask without a query axis is expanded
 /// along it. All heads must have one size.
+#[derive(Default, Deserialize)]
 pub struct SdpaToOrtMultiHeadAttention;
 
 impl Rule for SdpaToOrtMultiHeadAttention {
