@@ -296,7 +296,6 @@ pub fn file_name(path: &Path) -> String {
 }
 
 fn describe(source: &ComponentSource<'_>, model: &Model, model_name: String) -> Component {
-    let graph: &Graph = source.graph;
     let mut weight_dtypes = BTreeMap::new();
     let mut parameters = 0;
     for plan in &model.weights {
@@ -305,6 +304,18 @@ fn describe(source: &ComponentSource<'_>, model: &Model, model_name: String) -> 
     }
     Component {
         model: model_name,
+        parameters,
+        weight_bytes: model.data_bytes,
+        weight_dtypes,
+        passes: source.passes.clone(),
+        ..interface(source.graph)
+    }
+}
+
+/// A component of which only inputs, outputs and sizes are known.
+pub fn interface(graph: &Graph) -> Component {
+    Component {
+        model: String::new(),
         inputs: graph
             .graph_inputs()
             .iter()
@@ -321,10 +332,10 @@ fn describe(source: &ComponentSource<'_>, model: &Model, model_name: String) -> 
             .iter()
             .map(|(name, range)| (name.clone(), limits(range)))
             .collect(),
-        parameters,
-        weight_bytes: model.data_bytes,
-        weight_dtypes,
-        passes: source.passes.clone(),
+        parameters: 0,
+        weight_bytes: 0,
+        weight_dtypes: BTreeMap::new(),
+        passes: Vec::new(),
     }
 }
 

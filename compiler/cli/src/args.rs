@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use ltxc_front::Role;
 
+use crate::sizes::AskedSize;
+
 /// Compiles LTX-Video graphs and checkpoints to ONNX bundles and runs them.
 #[derive(Debug, Parser)]
 #[command(name = "ltxc", version, about, max_term_width = 110)]
@@ -108,6 +110,13 @@ pub struct ProjectArgs {
     /// Only these components. May be repeated.
     #[arg(long, value_name = "COMPONENT")]
     pub only: Vec<String>,
+    /// Compile for one size of video and no other: pixel columns, pixel rows, frames, such as 704x512x121. Smaller and
+    /// faster on some targets. A size that two passes disagree about stays free, as does the number of timesteps.
+    #[arg(long, value_name = "WIDTHxHEIGHTxFRAMES")]
+    pub size: Option<AskedSize>,
+    /// Rows of the transformer with --size; what the guidance of the preset needs where left out.
+    #[arg(long, value_name = "N", requires = "size", value_parser = clap::value_parser!(u32).range(1..))]
+    pub rows: Option<u32>,
 }
 
 impl ProjectArgs {

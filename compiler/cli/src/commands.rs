@@ -104,5 +104,7 @@ fn options(preset: &str, args: &ProjectArgs) -> Outcome<CompileOptions> {
         attention: args.attention.clone(),
         overrides: overrides(args)?,
         only: args.only.clone(),
+        size: args.size,
+        rows: args.rows.map(i64::from),
     })
 }

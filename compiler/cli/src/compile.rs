@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use ltxc_bundle::{Plan, Settings};
+use ltxc_bundle::{Plan, Settings, Stage, StageOp};
 use ltxc_export::checkpoint::{Checkpoint, Fp8, UpscalerKind};
 use ltxc_front::library::{self, Shelf};
 use ltxc_front::{
@@ -17,6 +17,7 @@ use serde_json::Value as Json;
 use crate::failure::{Failure, Outcome};
 use crate::pipeline::{check_target, read_graphs, read_options, read_plan};
 use crate::recipes::{check_recipe, passes_for, read_recipes};
+use crate::sizes::{AskedSize, specialize_all};
 
 /// What a caller may say about a compile.
 #[derive(Clone, Debug, Default)]
@@ -41,6 +42,10 @@ pub struct CompileOptions {
     pub overrides: Vec<(String, String)>,
     /// If not empty, only these components.
     pub only: Vec<String>,
+    /// The only video it is compiled for.
+    pub size: Option<AskedSize>,
+    /// Rows of the transformer, instead of what the guidance of the defaults needs; with `size` only.
+    pub rows: Option<i64>,
 }
 
 /// Every file of a compile, read but not yet expanded.
@@ -70,6 +75,10 @@ pub struct Project {
     pub loras: Vec<(PathBuf, f64)>,
     /// How FP8 weights without scales are meant.
     pub fp8: Fp8,
+    /// The only video it is compiled for.
+    pub size: Option<AskedSize>,
+    /// Rows of the transformer, instead of what the guidance of the defaults needs.
+    pub rows: Option<i64>,
 }
 
 /// A component on its way to a bundle.
@@ -116,7 +125,9 @@ impl Project {
             });
         Ok(Self {
             options: read_options(&preset, &pipeline)?,
-            defaults: preset.defaults.read()?,
+            defaults: defaults(&preset, options.size)?,
+            size: options.size,
+            rows: options.rows,
             plan: read_plan(&pipeline, &options.only)?,
             loras: options.loras.clone(),
             fp8: read_fp8(options, &preset)?,
@@ -136,6 +147,13 @@ impl Project {
             .components
             .get(component)
             .map_or(Role::Model, |entry| entry.checkpoint)
+    }
+
+    /// Whether a component makes latents of noise.
+    pub fn denoises(&self, component: &str) -> bool {
+        let denoises =
+            |stage: &Stage| matches!(&stage.op, StageOp::Denoise(op) if op.component == component);
+        self.plan.stages.iter().any(denoises)
     }
 
     /// The checkpoints that the components need.
@@ -196,6 +214,21 @@ impl Project {
         Ok(graph)
     }
 
+    /// Every graph that is compiled, as its transforms left it.
+    pub fn components(
+        &self,
+        checkpoints: &BTreeMap<Role, Checkpoint>,
+    ) -> Outcome<BTreeMap<String, Graph>> {
+        let expanded = |name: &String| {
+            Ok((
+                name.clone(),
+                self.expand(name, &checkpoints[&self.role_of(name)])?,
+            ))
+        };
+        let graphs = self.graphs.keys().map(expanded).collect::<Outcome<_>>()?;
+        specialize_all(self, graphs, checkpoints)
+    }
+
     /// Runs the passes for a component.
     pub fn lower(&self, component: &str, graph: Graph) -> Outcome<Compiled> {
         self.lower_by(ltxc_passes::run, component, graph)
@@ -248,6 +281,12 @@ impl Project {
         }
         Ok(())
     }
+}
+
+/// The settings of the preset, at the size that is compiled for.
+fn defaults(preset: &PresetFile, size: Option<AskedSize>) -> Outcome<Settings> {
+    let said: Settings = preset.defaults.read()?;
+    Ok(size.map_or(said.clone(), |size| size.settings().or(&said)))
 }
 
 /// A preset by path, or by the name of one that comes with the program.

@@ -13,9 +13,11 @@ mod pipeline;
 mod progress;
 mod recipes;
 mod session;
+mod sizes;
 mod write;
 
 pub use commands::dispatch;
 pub use compile::{CompileOptions, Compiled, Project, find_preset};
 pub use failure::{Failure, Outcome};
+pub use sizes::AskedSize;
 pub use write::{Progress, expand_all, write_bundle};

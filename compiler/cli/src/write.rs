@@ -4,16 +4,17 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use ltxc_bundle::{Manifest, ModelFacts, PassRecord, Source, TargetInfo, VERSION};
+use ltxc_bundle::{Manifest, ModelFacts, PassRecord, Plan, Source, TargetInfo, VERSION};
 use ltxc_export::checkpoint::Checkpoint;
 use ltxc_export::{BundleWriter, ComponentSource, Dialect, file_name, weight_keys};
-use ltxc_front::Role;
+use ltxc_front::{Role, TargetFile};
 use ltxc_ir::Graph;
 use ltxc_passes::PassReport;
 use serde_json::Value as Json;
 
 use crate::compile::{Project, section};
 use crate::failure::{Failure, Outcome};
+use crate::sizes::{AskedSize, specialize_all};
 
 /// Name of the tokenizer in a bundle.
 const TOKENIZER: &str = "tokenizer.json";
@@ -45,7 +46,8 @@ pub fn write_bundle(
     notes.iter().for_each(|note| progress.note(note));
     let graphs = expand_all(project, &checkpoints)?;
     let tokenizer = tokenizer(project)?;
-    let model = model_facts(project, &graphs, &checkpoints);
+    let model = model_facts(&project.plan, &graphs, &checkpoints);
+    let graphs = specialize_all(project, graphs, &checkpoints)?;
     let capabilities = project.capabilities()?;
     let dialect = Dialect {
         opset: project.target.opset,
@@ -77,16 +79,12 @@ pub fn write_bundle(
         version: VERSION,
         producer: format!("ltxc {}", env!("CARGO_PKG_VERSION")),
         name: project.preset.name.clone(),
-        target: TargetInfo {
-            name: project.target.name.clone(),
-            runtime: project.target.runtime.clone(),
-            provider: project.target.provider.clone(),
-            opset: project.target.opset,
-        },
+        target: target_info(&project.target),
         model,
         components,
         tokenizer: tokenizer.map(|_| TOKENIZER.to_owned()),
         options: project.options.clone(),
+        compiled_for: project.size.map(AskedSize::compiled_for),
         plan: project.plan.clone(),
         defaults: project.defaults.clone(),
         files: BTreeMap::new(),
@@ -119,6 +117,16 @@ pub fn expand_all(
     Ok(graphs)
 }
 
+/// As the manifest says it.
+pub fn target_info(target: &TargetFile) -> TargetInfo {
+    TargetInfo {
+        name: target.name.clone(),
+        runtime: target.runtime.clone(),
+        provider: target.provider.clone(),
+        opset: target.opset,
+    }
+}
+
 fn record(report: &PassReport) -> PassRecord {
     PassRecord {
         pass: report.pass.clone(),
@@ -148,22 +156,18 @@ pub fn tokenizer(project: &Project) -> Outcome<Option<(String, String)>> {
 }
 
 /// Compression and channels as the decoder's own types say them.
-fn model_facts(
-    project: &Project,
+pub fn model_facts(
+    plan: &Plan,
     graphs: &BTreeMap<String, Graph>,
     checkpoints: &BTreeMap<Role, Checkpoint>,
 ) -> ModelFacts {
     let config = checkpoints
         .get(&Role::Model)
         .map_or(&Json::Null, Checkpoint::config);
-    let decoder = project
-        .plan
-        .stages
-        .iter()
-        .find_map(|stage| match &stage.op {
-            ltxc_bundle::StageOp::DecodeVideo(decode) => graphs.get(&decode.component),
-            _ => None,
-        });
+    let decoder = plan.stages.iter().find_map(|stage| match &stage.op {
+        ltxc_bundle::StageOp::DecodeVideo(decode) => graphs.get(&decode.component),
+        _ => None,
+    });
     let video = decoder
         .and_then(|graph| {
             Some(

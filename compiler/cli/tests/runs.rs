@@ -184,3 +184,45 @@ fn a_single_frame_is_a_picture() {
             .starts_with(b"\x89PNG")
     );
 }
+
+/// The latents that a run saves: the numbers behind the header.
+fn latents(run: &[&str], more: &[&str]) -> Vec<f32> {
+    let tmp = TempDir::new().unwrap();
+    let (file, out) = (tmp.path().join("a.safetensors"), tmp.path().join("a.png"));
+    let saved = [
+        "--save-latents",
+        file.to_str().unwrap(),
+        "-o",
+        out.to_str().unwrap(),
+    ];
+    ltxc(&[run, more, &saved].concat()).fine();
+    let bytes = fs::read(file).unwrap();
+    let header = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let numbers = bytes[8 + header..].chunks_exact(4);
+    numbers
+        .map(|n| f32::from_le_bytes(n.try_into().unwrap()))
+        .collect()
+}
+
+/// A bundle for one size makes the same video as one for all, by default at its size, and refuses every other.
+#[test]
+fn a_bundle_for_one_size_makes_the_same_video_and_no_other() {
+    let tmp = TempDir::new().unwrap();
+    let bundle = tmp.path().join("one.bundle");
+    let bundle = bundle.to_str().unwrap();
+    let (preset, size) = ("presets/shapes.yaml", ["--size", "96x64x9"]);
+    ltxc(&[&["compile", preset, "-o", bundle], &size[..]].concat()).fine();
+    let run = |bundle| ["run", bundle, "--prompt", "a circle", "--steps", "4"];
+    let special = latents(&run(bundle), &[]);
+    let free = latents(&run(shapes().to_str().unwrap()), &size);
+    assert_eq!((special.len(), free.len()), (72 * 16, 72 * 16));
+    let farthest = special.iter().zip(&free).map(|(a, b)| (a - b).abs());
+    let farthest = farthest.fold(0.0, f32::max);
+    assert!(farthest < 1e-4, "{farthest}");
+    for other in [["--frames", "17"], ["--guidance-scale", "1"]] {
+        let refused = ltxc(&[&run(bundle), &other[..]].concat());
+        assert_eq!(refused.code, Some(1), "{}", refused.stderr);
+        let why = "the bundle was compiled for 96x64x9 (width x height x frames)";
+        assert!(refused.stderr.contains(why), "{}", refused.stderr);
+    }
+}

@@ -3,6 +3,50 @@
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
 
+use crate::fact::Dtype;
+use crate::op::{GeluKind, PadMode, RopePairs};
+use crate::size::Size;
+
+/// What an attribute says of sizes: every type that stands in the table of operations answers.
+pub(crate) trait HasSizes {
+    fn collect_sizes<'a>(&'a mut self, _: &mut Vec<&'a mut Size>) {}
+}
+
+impl HasSizes for Size {
+    fn collect_sizes<'a>(&'a mut self, sizes: &mut Vec<&'a mut Size>) {
+        sizes.push(self);
+    }
+}
+
+impl HasSizes for Vec<Size> {
+    fn collect_sizes<'a>(&'a mut self, sizes: &mut Vec<&'a mut Size>) {
+        sizes.extend(self);
+    }
+}
+
+macro_rules! without_sizes {
+    ($($ty:ty),*) => { $(impl HasSizes for $ty {})* };
+}
+
+without_sizes!(
+    i64,
+    usize,
+    f64,
+    String,
+    Dtype,
+    Literal,
+    GeluKind,
+    PadMode,
+    RopePairs,
+    [usize; 3],
+    Vec<i64>,
+    Vec<usize>,
+    Option<i64>,
+    Option<f64>,
+    Option<Dtype>,
+    Option<Source>
+);
+
 /// What fills an input when nobody gives it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::attrs::{Literal, Source};
+use crate::attrs::{HasSizes, Literal, Source};
 use crate::fact::Dtype;
 use crate::size::Size;
 
@@ -112,6 +112,18 @@ macro_rules! ops {
                     $($name => serde_json::from_value::<$Variant>(attributes).map(Op::$Variant).map_err(|e| e.to_string()),)*
                     _ => Err(format!("unknown op `{name}`")),
                 }
+            }
+
+            /// Every size that stands in its attributes.
+            pub fn sizes_mut(&mut self) -> Vec<&mut Size> {
+                let mut sizes = Vec::new();
+                match self {
+                    $(Op::$Variant(op) => {
+                        let $Variant { $($field),* } = op;
+                        $($field.collect_sizes(&mut sizes);)*
+                    })*
+                }
+                sizes
             }
 
             /// The operation as something that has a type.

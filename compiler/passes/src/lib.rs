@@ -2,7 +2,7 @@
 //!
 //! A [`Rule`] looks at one node and answers with a [`Patch`](ltxc_ir::Patch) or with the reason why not. The driver
 //! ([`run`]) applies the rules a target lists, in that order, each until nothing changes, and verifies the graph
-//! after each. [`rules`](rules()) names every rule there is.
+//! after each. [`rules`](rules()) names every rule there is. [`transforms`] make graphs out of a graph, before the rules.
 //!
 //! Laws:
 //! - rules are stateless, never see a weight's bytes, and ask [`Capabilities`], never the name of a target; what else
@@ -21,6 +21,7 @@ mod rule;
 mod rules;
 mod spec;
 mod target;
+pub mod transforms;
 
 pub use driver::{explain, run};
 pub use error::PassError;

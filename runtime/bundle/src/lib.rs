@@ -11,8 +11,8 @@ mod plan;
 mod settings;
 
 pub use manifest::{
-    Component, FileEntry, MANIFEST, Manifest, ModelFacts, PassRecord, Port, SizeLimits, Source,
-    TargetInfo, VERSION,
+    CompiledFor, Component, FileEntry, MANIFEST, Manifest, ModelFacts, PassRecord, Port,
+    SizeLimits, Source, TargetInfo, VERSION,
 };
 pub use open::{Bundle, BundleError, HASHED_BYTES, hash_file, hex};
 pub use plan::{

@@ -1,6 +1,7 @@
 //! `manifest.json`.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -34,6 +35,9 @@ pub struct Manifest {
     /// Compile-time choices of the graphs, such as `stg_mode`.
     #[serde(default)]
     pub options: BTreeMap<String, String>,
+    /// The only video it was compiled for (`--size`), if the sizes in its graphs are numbers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compiled_for: Option<CompiledFor>,
     /// What a run does, in order.
     pub plan: Plan,
     /// What a run uses where the caller says nothing.
@@ -45,6 +49,25 @@ pub struct Manifest {
     /// What the compiler inferred or chose, in sentences.
     #[serde(default)]
     pub notes: Vec<String>,
+}
+
+/// The only video that a bundle was compiled for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CompiledFor {
+    /// Pixel columns.
+    pub width: usize,
+    /// Pixel rows.
+    pub height: usize,
+    /// Frames.
+    pub frames: usize,
+}
+
+/// `704x512x121`
+impl fmt::Display for CompiledFor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}x{}x{}", self.width, self.height, self.frames)
+    }
 }
 
 /// The runtime a bundle was compiled for.

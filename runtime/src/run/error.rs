@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use ltxc_bundle::CompiledFor;
 use thiserror::Error;
 
 use super::ports::InputFault;
@@ -60,6 +61,20 @@ pub enum RunError {
     /// A component does not take these inputs.
     #[error("`{component}` cannot take this: {}", sentence(.faults))]
     Inputs {
+        /// The component.
+        component: String,
+        /// Every fault.
+        faults: Vec<InputFault>,
+    },
+    /// A bundle for one size is asked for another.
+    #[error(
+        "the bundle was compiled for {size} (width x height x frames) and takes nothing else, but `{component}` would get something \
+         else: {}; leave out what differs, or compile without --size",
+        sentence(.faults)
+    )]
+    CompiledFor {
+        /// What it was compiled for.
+        size: CompiledFor,
         /// The component.
         component: String,
         /// Every fault.

@@ -4,10 +4,11 @@ use std::ops::RangeInclusive;
 
 use ltxc_bundle::{Manifest, Pass, Settings, StageOp};
 
+use super::RunError;
 use super::condition::{Condition, Media, Place, check_input};
 use super::geometry::{Geometry, VideoSize};
 use super::passes::{PassJob, passes};
-use super::{RunError, plan};
+use super::plan::{self, Call};
 use crate::sampling::{NoiseLayout, Seeded};
 
 /// The defaults of the reference program, used where neither caller nor preset say anything.
@@ -66,6 +67,19 @@ impl Job {
     /// in the reference.
     pub fn new(manifest: &Manifest, settings: Settings) -> Result<Self, RunError> {
         plan::check(manifest)?;
+        let job = Self::of_any_plan(manifest, settings)?;
+        plan::check_sizes(manifest, &job, 1)?;
+        Ok(job)
+    }
+
+    /// The calls that a run without conditions makes, in order. The manifest need not be whole: calls of components
+    /// that it lacks are left out.
+    pub fn calls(manifest: &Manifest, settings: Settings) -> Result<Vec<Call>, RunError> {
+        let job = Self::of_any_plan(manifest, settings)?;
+        plan::sized_calls(manifest, &job, 1)
+    }
+
+    fn of_any_plan(manifest: &Manifest, settings: Settings) -> Result<Self, RunError> {
         check_sections(manifest, &settings)?;
         let whole = settings.of(None).or(&manifest.defaults.of(None));
         let asked = VideoSize {
@@ -74,7 +88,7 @@ impl Job {
             width: whole.width.unwrap_or(SIZE.width),
         };
         let (geometry, fps) = (Geometry::new(&manifest.model, asked)?, fps(&whole)?);
-        let job = Self {
+        Ok(Self {
             prompt: prompt(manifest, &whole)?,
             negative_prompt: whole.negative_prompt.clone().unwrap_or_default(),
             max_tokens: positive("max_tokens", whole.max_tokens.unwrap_or(MAX_TOKENS))?,
@@ -89,9 +103,7 @@ impl Job {
             skipped_start: skips_start(manifest, &settings),
             seed: whole.seed.unwrap_or(0),
             layout: layout(&whole)?,
-        };
-        plan::check_sizes(manifest, &job, 1)?;
-        Ok(job)
+        })
     }
 
     /// Adds the images and clips that the video has to contain.

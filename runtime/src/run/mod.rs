@@ -34,6 +34,7 @@ pub use generate::{Generated, Observer, Take};
 pub use geometry::{Compression, Geometry, MAX_SIZE, VideoSize};
 pub use job::Job;
 pub use passes::PassJob;
+pub use plan::Call;
 pub use ports::InputFault;
 pub use replay::{ReplayError, replay};
 pub use runner::{Runner, RunnerOptions};

@@ -3,7 +3,7 @@
 //! A pass begins where a stage prepares tokens. One that starts from noise and whose latents are upscaled later is
 //! smaller than the video asked for, by the reference's rules; all sizes after it follow from the upscalers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ltxc_bundle::{Manifest, Scheduled, Settings, StageOp};
 
@@ -61,14 +61,14 @@ impl PassJob {
         Ok((guidance, blocks))
     }
 
-    /// The most rows that a step needs.
-    pub(super) fn most_rows(&self) -> usize {
+    /// The numbers of rows that steps need.
+    pub(super) fn rows(&self) -> BTreeSet<usize> {
         let rows = |t: &f32| match self.step(*t) {
             Ok((guidance, [])) => guidance.rows().len() - usize::from(guidance.stg_scale > 0.0),
             Ok((guidance, _)) => guidance.rows().len(),
             Err(_) => 1,
         };
-        self.timesteps.iter().map(rows).max().unwrap_or(1)
+        self.timesteps.iter().map(rows).collect()
     }
 
     /// Whether some step looks at the negative prompt.

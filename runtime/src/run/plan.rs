@@ -7,7 +7,7 @@ use ltxc_bundle::{Component, Manifest, Port, Stage, StageOp};
 use super::RunError;
 use super::geometry::VideoSize;
 use super::job::Job;
-use super::ports::{Given, Spec};
+use super::ports::{Given, InputFault, Spec};
 use crate::tensor::DType;
 
 /// Names that a stage exchanges with a component.
@@ -177,8 +177,29 @@ fn check_sources(before: &BTreeMap<&str, &StageOp>, op: &StageOp) -> Result<(), 
     }
 }
 
+/// A call of a component, as far as it follows from a job alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Call {
+    /// The stage that makes it.
+    pub stage: String,
+    /// The component.
+    pub component: String,
+    /// The component's named sizes; one that does not follow is left out.
+    pub sizes: BTreeMap<String, i64>,
+}
+
 /// Checks that the components were compiled for the sizes of a job, with so many takes denoised at once.
 pub(super) fn check_sizes(manifest: &Manifest, job: &Job, together: usize) -> Result<(), RunError> {
+    sized_calls(manifest, job, together).map(drop)
+}
+
+/// The calls that a job makes, in order; several takes are denoised at once.
+pub(super) fn sized_calls(
+    manifest: &Manifest,
+    job: &Job,
+    together: usize,
+) -> Result<Vec<Call>, RunError> {
+    let mut sized = Vec::new();
     for stage in &manifest.plan.stages {
         let name = component(&stage.op);
         let Some(component) = manifest.components.get(name) else {
@@ -191,13 +212,27 @@ pub(super) fn check_sizes(manifest: &Manifest, job: &Job, together: usize) -> Re
                 .filter(|(input, _, _)| spec.input(input).is_some())
                 .map(|(input, dtype, shape)| (*input, (*dtype, shape.as_slice())))
                 .collect();
-            spec.sizes(&given).map_err(|faults| RunError::Inputs {
+            let sizes = spec.sizes(&given);
+            sized.push(Call {
+                stage: stage.name.clone(),
                 component: name.to_owned(),
-                faults,
-            })?;
+                sizes: sizes.map_err(|faults| refused(manifest, name, faults))?,
+            });
         }
     }
-    Ok(())
+    Ok(sized)
+}
+
+fn refused(manifest: &Manifest, component: &str, faults: Vec<InputFault>) -> RunError {
+    let component = component.to_owned();
+    match manifest.compiled_for.clone() {
+        Some(size) => RunError::CompiledFor {
+            size,
+            component,
+            faults,
+        },
+        None => RunError::Inputs { component, faults },
+    }
 }
 
 type Shapes = Vec<(&'static str, DType, Vec<usize>)>;
@@ -223,17 +258,18 @@ fn calls(
         }
         StageOp::Denoise(op) => {
             let pass = job.pass(&op.start)?;
-            let (rows, tokens) = (
-                together * pass.most_rows(),
-                pass.latents.count() + job.extra_tokens(pass)?,
-            );
-            vec![vec![
-                ("latents", DType::F32, vec![rows, tokens, job.channels]),
-                ("coords", DType::F32, vec![1, 3, tokens]),
-                ("text_mask", DType::I64, vec![rows, job.max_tokens]),
-                ("timestep", DType::F32, vec![rows, 1]),
-                ("timestep_of", DType::I64, vec![1]),
-            ]]
+            let tokens = pass.latents.count() + job.extra_tokens(pass)?;
+            let call = |rows: usize| {
+                vec![
+                    ("latents", DType::F32, vec![rows, tokens, job.channels]),
+                    ("coords", DType::F32, vec![1, 3, tokens]),
+                    ("text_mask", DType::I64, vec![rows, job.max_tokens]),
+                    ("timestep", DType::F32, vec![rows, 1]),
+                    ("timestep_of", DType::I64, vec![1]),
+                ]
+            };
+            let rows = pass.rows().into_iter().map(|rows| together * rows);
+            rows.map(call).collect()
         }
         StageOp::UpscaleLatents(op) => match job.pass_of(manifest, &op.latents) {
             Ok(pass) => vec![vec![(

@@ -193,6 +193,7 @@ pub fn manifest(model: ModelFacts, conditioned: bool, planes: &[usize]) -> Manif
         model,
         components: components(conditioned, planes),
         tokenizer: Some("tokenizer.json".to_owned()),
+        compiled_for: None,
         options: BTreeMap::new(),
         plan: plan("one_pass", stages),
         defaults: Settings::default(),

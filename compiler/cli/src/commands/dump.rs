@@ -21,10 +21,9 @@ pub fn command(args: &DumpArgs) -> Outcome {
     options.only.extend(args.component.clone());
     let project = Project::open(&options).map_err(explain_graph_files)?;
     let checkpoints = project.open_checkpoints()?;
-    for name in project.graphs.keys() {
-        let graph = project.expand(name, &checkpoints[&project.role_of(name)])?;
+    for (name, graph) in project.components(&checkpoints)? {
         match args.lowered {
-            true => show(args, &project.lower(name, graph)?.graph)?,
+            true => show(args, &project.lower(&name, graph)?.graph)?,
             false => show(args, &graph)?,
         }
     }

@@ -18,11 +18,10 @@ pub fn command(args: &ExplainArgs) -> Outcome {
     }
     let checkpoints = project.open_checkpoints()?;
     say!("target {}: {}", project.target.name, project.target.doc);
-    for name in project.graphs.keys() {
-        let graph = project.expand(name, &checkpoints[&project.role_of(name)])?;
-        let compiled = project.explain(name, graph)?;
+    for (name, graph) in project.components(&checkpoints)? {
+        let compiled = project.explain(&name, graph)?;
         say!("\n{name}: {} operations", compiled.graph.len());
-        for (report, spec) in compiled.reports.iter().zip(project.passes(name)?) {
+        for (report, spec) in compiled.reports.iter().zip(project.passes(&name)?) {
             show(report, &spec.because, args.diff.as_deref())?;
         }
     }

@@ -100,14 +100,15 @@ fn open(args: &RunArgs) -> Outcome<Bundle> {
 
 /// What the flags say, then what `--set defaults.NAME` says to a bundle; to a preset it was said at its compile.
 fn settings(args: &RunArgs) -> Outcome<Settings> {
+    let size = args.project.size;
     let constant = |value: Option<f32>| value.map(Scheduled::Constant);
     let flags = Settings {
         prompt: args.prompt.clone(),
         negative_prompt: args.negative_prompt.clone(),
         seed: args.seed,
-        height: args.height,
-        width: args.width,
-        frames: args.frames,
+        height: args.height.or(size.map(|size| size.height)),
+        width: args.width.or(size.map(|size| size.width)),
+        frames: args.frames.or(size.map(|size| size.frames)),
         fps: args.fps,
         steps: args.steps,
         guidance_scale: constant(args.guidance_scale),

@@ -1,0 +1,4 @@
+//! What makes graphs out of a graph: it may change the interface, which no rule may. Transforms run on the graph as it
+//! is written, before any rule.
+
+pub mod specialize;

@@ -1,0 +1,1 @@
+dump presets/shapes.yaml --component vae_decoder --size 64x64x100000

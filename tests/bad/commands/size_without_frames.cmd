@@ -1,0 +1,1 @@
+dump presets/shapes.yaml --size 64x64
