@@ -2,7 +2,8 @@
 //!
 //! A case is named after what it shows: `fires..`, `declines..` or `numbers..`. A first line
 //! `; capabilities: {attention: decomposed}` says what the target can do where that differs from [`capable`], a line
-//! `; with: {keep: 3}` gives the rule its parameters.
+//! `; with: {keep: 3}` gives the rule its parameters. A lossy rule may compute another thing on purpose: a graph in
+//! `<case>.expected` says which.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -26,6 +27,8 @@ pub struct Fixture {
     pub capabilities: Capabilities,
     /// The rule's parameters.
     pub with: Value,
+    /// The graph whose numbers the result has, where those are not the fixture's own.
+    pub expected: Option<Graph>,
 }
 
 impl Fixture {
@@ -96,6 +99,7 @@ fn read(path: &Path) -> Fixture {
         case: name(path.file_stem()),
         graph: parse(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display())),
         capabilities: capabilities(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display())),
+        expected: expected(path),
         with: said(&text, "with").unwrap_or_else(|e| panic!("{}: {e}", path.display())),
         folder,
     }
@@ -108,6 +112,11 @@ fn capabilities(text: &str) -> Result<Capabilities, String> {
         all.extend(changed);
     }
     serde_json::from_value(all).map_err(|e| e.to_string())
+}
+
+fn expected(path: &Path) -> Option<Graph> {
+    let text = fs::read_to_string(path.with_extension("expected")).ok()?;
+    Some(parse(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display())))
 }
 
 /// What a line `; key: {..}` says; null where there is none.

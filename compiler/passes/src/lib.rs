@@ -16,11 +16,13 @@ mod constant;
 mod driver;
 mod error;
 mod matched;
+mod pattern;
 mod report;
 mod rule;
 mod rules;
 mod spec;
 mod target;
+mod tiles;
 pub mod transforms;
 
 pub use driver::{explain, run};

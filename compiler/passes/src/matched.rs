@@ -65,6 +65,11 @@ impl<'a> Match<'a> {
             .ok_or_else(|| Declined::Because(format!("port {i} is empty")))
     }
 
+    /// The node's name.
+    pub fn name(&self) -> &'a str {
+        &self.graph.node(self.root).name
+    }
+
     /// The type of any value.
     pub fn fact_of(&self, id: NodeId) -> &'a Fact {
         &self.graph.node(id).fact

@@ -11,6 +11,7 @@ mod linear_to_matmul;
 mod merge_duplicates;
 mod sdpa_to_onnx_attention;
 mod sdpa_to_ort_multi_head_attention;
+mod sdpa_to_sparse_tiles;
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -35,6 +36,7 @@ const BUILDS: &[Build] = &[
     build::<merge_duplicates::MergeDuplicates>,
     build::<sdpa_to_onnx_attention::SdpaToOnnxAttention>,
     build::<sdpa_to_ort_multi_head_attention::SdpaToOrtMultiHeadAttention>,
+    build::<sdpa_to_sparse_tiles::SdpaToSparseTiles>,
 ];
 
 /// A rule's parameters are the fields of its struct; without any it is what its `Default` says.
