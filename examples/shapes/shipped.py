@@ -43,6 +43,7 @@ def text(captions):
     ids, mask = torch.zeros(len(captions), TOKENS, dtype=torch.long), torch.zeros(len(captions), TOKENS)
     for i, c in enumerate(captions):
         e = tokenizer.encode(c).ids[:TOKENS]; ids[i, :len(e)] = torch.tensor(e); mask[i, :len(e)] = 1
+    longest = int(mask.sum(1).max()); ids, mask = ids[:, :longest], mask[:, :longest]      # padding is masked anyway
     return dict(encoder_hidden_states=t5(input_ids=ids, attention_mask=mask).last_hidden_state, encoder_attention_mask=mask)
 
 

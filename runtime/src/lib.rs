@@ -8,6 +8,7 @@
 
 pub mod backend;
 pub mod media;
+pub mod quality;
 pub mod run;
 pub mod sampling;
 pub mod tensor;

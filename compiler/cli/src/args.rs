@@ -60,6 +60,12 @@ pub enum Command {
     Explain(ExplainArgs),
     /// Describe a bundle: sizes, parameters, element types, inputs, outputs.
     Inspect(InspectArgs),
+    /// Measure how good the videos of a bundle are.
+    Bench {
+        /// What to measure.
+        #[command(subcommand)]
+        what: BenchCommand,
+    },
     /// Fetch the ONNX Runtime library into the cache.
     Setup,
     /// Print completions for a shell.
@@ -72,7 +78,7 @@ pub enum Command {
 }
 
 /// Which model, and for what.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub struct ProjectArgs {
     /// Checkpoint: an original .safetensors file or a diffusers folder.
     #[arg(long, value_name = "PATH")]
@@ -334,4 +340,97 @@ pub struct InspectArgs {
     /// Check the hash of every file.
     #[arg(long)]
     pub verify: bool,
+}
+
+/// What to measure.
+#[derive(Debug, Subcommand)]
+pub enum BenchCommand {
+    /// Whether the videos of a model of moving shapes show what their prompts ask.
+    #[command(after_help = "Examples:
+  ltxc bench adherence presets/shapes.yaml
+  ltxc bench adherence presets/shapes.yaml --given ends --prompts 40 --save videos
+  ltxc bench adherence shapes.bundle --set defaults.steps=8 --json")]
+    Adherence(Box<AdherenceArgs>),
+    /// How near the videos of a bundle are to those of another, and what is lost of what was asked.
+    #[command(after_help = "Example:
+  ltxc bench quality shapes.bundle shapes-int8.bundle --prompts 50")]
+    Quality(Box<QualityArgs>),
+}
+
+/// `ltxc bench adherence`
+#[derive(Debug, Args)]
+pub struct AdherenceArgs {
+    /// Bundle, or a preset that is compiled into the cache first.
+    pub source: String,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub sample: SampleArgs,
+    /// Also write the videos: FOLDER/0.mp4 and further.
+    #[arg(long, value_name = "FOLDER")]
+    pub save: Option<PathBuf>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub project: ProjectArgs,
+}
+
+/// `ltxc bench quality`
+#[derive(Debug, Args)]
+pub struct QualityArgs {
+    /// Bundle or preset that is the measure.
+    pub reference: String,
+    /// Bundle or preset that is measured.
+    pub source: String,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub sample: SampleArgs,
+}
+
+/// Which videos are measured.
+#[derive(Debug, Args)]
+pub struct SampleArgs {
+    /// Prompts, each with a seed of its own.
+    #[arg(long, value_name = "N", default_value_t = 200)]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    pub prompts: u16,
+    /// Seed of the first prompt and of its video; the others follow.
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// Frames of the drawn scene that every video is given.
+    #[arg(long, value_enum, default_value_t = Given::Nothing)]
+    pub given: Given,
+    /// Pixel rows.
+    #[arg(long, value_name = "PIXELS")]
+    pub height: Option<usize>,
+    /// Pixel columns.
+    #[arg(long, value_name = "PIXELS")]
+    pub width: Option<usize>,
+    /// Frames.
+    #[arg(long, value_name = "N")]
+    pub frames: Option<usize>,
+    /// Denoising steps.
+    #[arg(long, value_name = "N")]
+    pub steps: Option<usize>,
+    /// How strongly the prompt is followed; 1 turns guidance off.
+    #[arg(long, value_name = "X")]
+    pub guidance_scale: Option<f32>,
+    /// Videos denoised in one call, where nothing is given.
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    pub together: usize,
+    /// Threads; one per core where left out.
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
+    /// Print the result as JSON, with every video.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What a measured video is given beside its prompt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Given {
+    /// Text alone.
+    Nothing,
+    /// The first frame.
+    First,
+    /// The first and the last frame.
+    Ends,
 }

@@ -1,5 +1,6 @@
 //! One module per command.
 
+mod bench;
 mod check;
 mod compile;
 mod dump;
@@ -29,6 +30,7 @@ pub fn dispatch(command: Command) -> Outcome {
         Command::Dump(args) => dump::command(&args),
         Command::Explain(args) => explain::command(&args),
         Command::Inspect(args) => inspect::command(&args),
+        Command::Bench { what } => bench::command(&what),
         Command::Setup => setup(),
         Command::Completions { shell } => completions(shell),
     }
@@ -72,7 +74,7 @@ fn lora(text: &str) -> Outcome<(PathBuf, f64)> {
 }
 
 /// The `--set`s of the command line.
-fn overrides(args: &ProjectArgs) -> Outcome<Vec<(String, String)>> {
+pub(crate) fn overrides(args: &ProjectArgs) -> Outcome<Vec<(String, String)>> {
     let pair = |text: &String| {
         let split = text
             .split_once('=')
@@ -88,7 +90,7 @@ fn overrides(args: &ProjectArgs) -> Outcome<Vec<(String, String)>> {
 }
 
 /// The options of a compile from the command line.
-fn options(preset: &str, args: &ProjectArgs) -> Outcome<CompileOptions> {
+pub(crate) fn options(preset: &str, args: &ProjectArgs) -> Outcome<CompileOptions> {
     Ok(CompileOptions {
         preset: preset.to_owned(),
         checkpoints: args.checkpoints(),

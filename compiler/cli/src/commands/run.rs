@@ -3,13 +3,11 @@
 mod media;
 mod output;
 mod takes;
-mod view;
+pub(super) mod view;
 
-use std::path::Path;
 use std::time::Instant;
 
-use ltxc_bundle::{Bundle, MANIFEST, Scheduled, Settings};
-use ltxc_front::section_of;
+use ltxc_bundle::{Bundle, Scheduled, Settings};
 use ltxc_runtime::run::{Job, StageTime, Take};
 use ltxc_runtime::sampling::NoiseSource;
 use serde_json::json;
@@ -17,18 +15,14 @@ use serde_json::json;
 use self::takes::Planned;
 use self::view::View;
 use crate::args::RunArgs;
-use crate::cache;
-use crate::compile::Project;
 use crate::failure::{Failure, Outcome};
 use crate::output::{note, say};
-use crate::progress::WriteBar;
-use crate::session::runner;
-use crate::write::write_bundle;
+use crate::session::{self, runner};
 
 pub fn command(args: &RunArgs) -> Outcome {
     let start = Instant::now();
     let prompts = args.prompts.as_deref().map(takes::prompts).transpose()?;
-    let bundle = open(args)?;
+    let bundle = session::open(&args.source, &args.project)?;
     let mut settings = settings(args)?;
     settings.prompt = settings.prompt.or(prompts.as_ref().map(|p| p[0].clone()));
     let job = media::job(args, &bundle.manifest, settings)?;
@@ -66,39 +60,7 @@ pub fn command(args: &RunArgs) -> Outcome {
     Ok(())
 }
 
-fn is_bundle(args: &RunArgs) -> bool {
-    let path = Path::new(&args.source);
-    path.join(MANIFEST).exists() || path.is_dir() || path.extension().is_some_and(|e| e == "bundle")
-}
-
-/// A bundle as given, or the cached bundle of a preset.
-fn open(args: &RunArgs) -> Outcome<Bundle> {
-    if is_bundle(args) {
-        return Ok(Bundle::open(Path::new(&args.source))?);
-    }
-    let project = Project::open(&super::options(&args.source, &args.project)?)?;
-    let cached = cache::bundle_path(&project)?;
-    if let Ok(bundle) = Bundle::open(&cached) {
-        note!("using the bundle compiled before: {}", cached.display());
-        for text in &bundle.manifest.notes {
-            note!("note: {text}");
-        }
-        return Ok(bundle);
-    }
-    note!(
-        "compiling {} for {} into {}",
-        project.preset.name,
-        project.target.name,
-        cached.display()
-    );
-    Ok(Bundle::open(&write_bundle(
-        &project,
-        &cached,
-        &mut WriteBar::new(),
-    )?)?)
-}
-
-/// What the flags say, then what `--set defaults.NAME` says to a bundle; to a preset it was said at its compile.
+/// What the flags say, then what `--set defaults.NAME` says to a bundle.
 fn settings(args: &RunArgs) -> Outcome<Settings> {
     let size = args.project.size;
     let constant = |value: Option<f32>| value.map(Scheduled::Constant);
@@ -117,11 +79,7 @@ fn settings(args: &RunArgs) -> Outcome<Settings> {
         noise: args.noise.clone(),
         ..Settings::default()
     };
-    if !is_bundle(args) {
-        return Ok(flags);
-    }
-    let overrides = super::overrides(&args.project)?;
-    Ok(flags.or(&section_of("defaults", &overrides)?.read()?))
+    Ok(flags.or(&session::defaults(&args.source, &args.project)?))
 }
 
 /// Every choice of the run in a line.
