@@ -34,7 +34,11 @@ impl Case {
     /// Latent frame, row and column of a token.
     fn place(&self, token: usize) -> Grid {
         let [_, rows, columns] = self.grid;
-        [token / columns / rows, token / columns % rows, token % columns]
+        [
+            token / columns / rows,
+            token / columns % rows,
+            token % columns,
+        ]
     }
 
     /// Whether the query's tile attends to the key.
@@ -53,7 +57,11 @@ impl Case {
     /// The window in the key's latent frame.
     fn radial_sides(&self, tile: &[(usize, usize); 3], frame: usize) -> Option<Grid> {
         let (first, last) = (tile[0].0, tile[0].1 - 1);
-        let distance = if frame < first { first - frame } else { frame.saturating_sub(last) };
+        let distance = if frame < first {
+            first - frame
+        } else {
+            frame.saturating_sub(last)
+        };
         let mut shrinks = 1;
         while shrinks * 2 <= distance {
             shrinks *= 2;
@@ -74,7 +82,9 @@ fn tile_of(position: usize, axis: usize, size: usize) -> (usize, usize) {
     let count = axis.div_ceil(size);
     let bounds = (0..count).map(|i| (i * axis / count, (i + 1) * axis / count));
     let mut found = bounds.filter(|(start, end)| (*start..*end).contains(&position));
-    found.next().unwrap_or_else(|| panic!("no tile at {position}"))
+    found
+        .next()
+        .unwrap_or_else(|| panic!("no tile at {position}"))
 }
 
 /// Whether a position lies in the window, of those inside the axis, whose middle is nearest to the tile's.
@@ -92,12 +102,16 @@ fn graph(tokens: usize, mask: Option<&str>) -> Graph {
     }
     let (declared, port) = match mask {
         Some(data) => (
-            format!("%mask : f32[{tokens}, {tokens}] = constant {{dtype: f32, shape: [{tokens}, {tokens}], data: [{data}]}}\n"),
+            format!(
+                "%mask : f32[{tokens}, {tokens}] = constant {{dtype: f32, shape: [{tokens}, {tokens}], data: [{data}]}}\n"
+            ),
             ", %mask",
         ),
         None => (String::new(), ""),
     };
-    text += &format!("{declared}%y : f32[B, {tokens}, 8] = sdpa(%q, %k, %v{port}) {{heads: 2}}\nreturn y = %y\n");
+    text += &format!(
+        "{declared}%y : f32[B, {tokens}, 8] = sdpa(%q, %k, %v{port}) {{heads: 2}}\nreturn y = %y\n"
+    );
     parse(&text).unwrap_or_else(|e| panic!("{e}"))
 }
 

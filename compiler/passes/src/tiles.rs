@@ -84,9 +84,9 @@ impl Keys {
     /// The box of one latent frame.
     fn in_frame(&self, grid: Grid, tile: &Part, frame: usize) -> Option<Part> {
         let [rows, columns] = match self {
-            Self::Sliding([frames, rows, columns]) => {
-                around(&tile[0], *frames, grid[0]).contains(&frame).then_some([*rows, *columns])
-            }
+            Self::Sliding([frames, rows, columns]) => around(&tile[0], *frames, grid[0])
+                .contains(&frame)
+                .then_some([*rows, *columns]),
             Self::Radial(window) => shrunk(*window, tile, distance(&tile[0], frame)),
         }?;
         let rows = around(&tile[1], rows, grid[1]);
@@ -103,7 +103,9 @@ fn around(tile: &Range<usize>, width: usize, axis: usize) -> Range<usize> {
 
 /// Latent frames between a frame and the nearest of the tile's.
 fn distance(tile: &Range<usize>, frame: usize) -> usize {
-    tile.start.saturating_sub(frame).max((frame + 1).saturating_sub(tile.end))
+    tile.start
+        .saturating_sub(frame)
+        .max((frame + 1).saturating_sub(tile.end))
 }
 
 /// Rows and columns of a radial window at a distance in latent frames; none in the frames that are left out.
@@ -149,7 +151,10 @@ mod tests {
         let per_frame: Vec<usize> = (0..17)
             .map(|f| seen.iter().filter(|id| *id / 8 == f).count())
             .collect();
-        assert_eq!(per_frame, [8, 8, 6, 6, 4, 4, 4, 4, 2, 0, 2, 0, 2, 0, 2, 0, 2]);
+        assert_eq!(
+            per_frame,
+            [8, 8, 6, 6, 4, 4, 4, 4, 2, 0, 2, 0, 2, 0, 2, 0, 2]
+        );
         let narrow = Keys::Radial([1, 2]);
         let seen = one([9, 1, 8], [1, 1, 2], &narrow, 0);
         let frames: Vec<usize> = seen.iter().step_by(2).map(|id| id / 8).collect();
@@ -160,6 +165,9 @@ mod tests {
     fn the_keys_of_a_radial_mask_grow_slower_than_the_frames() {
         let count = |frames| one([frames, 8, 8], [1, 2, 2], &Keys::Radial([4, 4]), 0).len();
         let (short, long) = (count(32), count(128));
-        assert!(long - short <= short, "{short} keys of 32 frames, {long} of 128");
+        assert!(
+            long - short <= short,
+            "{short} keys of 32 frames, {long} of 128"
+        );
     }
 }

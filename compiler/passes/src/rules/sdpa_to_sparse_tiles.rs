@@ -52,7 +52,10 @@ impl TryFrom<Parameters> for SdpaToSparseTiles {
         let some = |sizes: &Grid| count(sizes).is_some_and(|n| (1..=1 << 20).contains(&n));
         match some(&with.grid) && some(&with.tile) && window > 0 {
             true => Ok(Self(Some(with))),
-            false => Err("`grid`, `tile` and `keys` need sizes of at least 1, a grid at most 1048576 tokens".to_owned()),
+            false => Err(
+                "`grid`, `tile` and `keys` need sizes of at least 1, a grid at most 1048576 tokens"
+                    .to_owned(),
+            ),
         }
     }
 }
@@ -82,7 +85,10 @@ impl Rule for SdpaToSparseTiles {
         let [_, _, queries, keys] = attention.scores(m);
         let tokens: usize = with.grid.iter().product();
         let all = Size::from(tokens as i64);
-        require!(queries == all && keys == all, "{queries} queries and {keys} keys are not the {tokens} tokens of the grid");
+        require!(
+            queries == all && keys == all,
+            "{queries} queries and {keys} keys are not the {tokens} tokens of the grid"
+        );
         let tiles = tiles(with.grid, with.tile, &with.keys, with.sink_frames);
         let dense = tiles.iter().all(|tile| tile.keys.len() == tokens);
         require!(!dense, "every tile attends to all tokens");
@@ -95,8 +101,12 @@ fn tiled(m: &Match<'_>, attention: &Attention, tiles: &[Tile]) -> Patch {
     let parts = tiles.iter().map(|tile| attend(&mut patch, attention, tile));
     let parts: Vec<Value> = parts.collect();
     let tiled = patch.add("tiled", Concat { axis: 1 }, &parts);
-    let mut places: Vec<(usize, usize)> =
-        tiles.iter().flat_map(|tile| &tile.queries).copied().zip(0..).collect();
+    let mut places: Vec<(usize, usize)> = tiles
+        .iter()
+        .flat_map(|tile| &tile.queries)
+        .copied()
+        .zip(0..)
+        .collect();
     places.sort_unstable();
     let order: Vec<usize> = places.into_iter().map(|(_, place)| place).collect();
     let order = ids(&mut patch, "order", &order);
