@@ -5,7 +5,10 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use ltxc_bundle::{Component, FileEntry, MANIFEST, Manifest, PassRecord, Port, SizeLimits, hex};
+use ltxc_bundle::{
+    Component, FileEntry, MANIFEST, Manifest, Part, PassRecord, Per, Port, SizeLimits, hex,
+};
+use ltxc_ir::attrs;
 use ltxc_ir::op::Input;
 use ltxc_ir::{Fact, Graph, NodeId, Op, Verified};
 use sha2::{Digest, Sha256};
@@ -14,7 +17,7 @@ use thiserror::Error;
 
 use crate::abandoned;
 use crate::checkpoint::{Checkpoint, Lora};
-use crate::onnx::{Dialect, Model, OnnxError, emit};
+use crate::onnx::{DataFile, Dialect, OnnxError, emit};
 use crate::stream::{Hashing, StreamError, write_weight};
 
 /// Why a bundle could not be written.
@@ -70,10 +73,25 @@ pub struct BundleWriter {
 pub struct ComponentSource<'a> {
     /// Name in the bundle.
     pub name: &'a str,
-    /// The lowered graph.
-    pub graph: &'a Verified,
+    /// The graph as it was before it was cut into parts.
+    pub whole: &'a Graph,
+    /// What is written for it, in order: one graph, or several parts.
+    pub parts: Vec<PartSource<'a>>,
     /// Where its weights are.
     pub checkpoint: &'a Checkpoint,
+}
+
+/// What one model file is made from.
+#[derive(Debug)]
+pub struct PartSource<'a> {
+    /// Name among the parts.
+    pub name: &'a str,
+    /// How often it runs.
+    pub per: attrs::Per,
+    /// What decides whether its results are used again at another step.
+    pub reuse: Option<&'a str>,
+    /// The lowered graph.
+    pub graph: &'a Verified,
     /// What its passes did.
     pub passes: Vec<PassRecord>,
 }
@@ -107,36 +125,45 @@ impl BundleWriter {
         })
     }
 
-    /// Writes a graph and its weights; `progress` hears of every weight's bytes.
+    /// Writes the graphs of a component and their weights; `progress` hears of every weight's bytes.
     pub fn component(
         &mut self,
         source: &ComponentSource<'_>,
         dialect: &Dialect,
         progress: &mut dyn FnMut(u64),
     ) -> Result<Component, ExportError> {
-        let data_name = format!("{}.onnx.data", source.name);
+        let mut data = DataFile::new(format!("{}.onnx.data", source.name));
         let scales = |key: &str| source.checkpoint.scale(key);
-        let model =
-            emit(source.graph, dialect, &data_name, &scales).map_err(|e| ExportError::Onnx {
+        let mut models = Vec::new();
+        for part in &source.parts {
+            let model = emit(part.graph, dialect, &mut data, &scales);
+            models.push(model.map_err(|e| ExportError::Onnx {
                 component: source.name.to_owned(),
                 source: e,
-            })?;
-        let names = files_of(source.checkpoint, &model);
-        self.weights(source, &model, &data_name, names.clone(), progress)?;
-        let model_name = format!("{}.onnx", source.name);
-        self.file(&model_name, &model.bytes, names)?;
-        Ok(describe(source, &model, model_name))
+            })?);
+        }
+        let names = files_of(source.checkpoint, &data);
+        self.weights(source, &data, names.clone(), progress)?;
+        let last = source.parts.len().saturating_sub(1);
+        let file = |(at, part): (usize, &PartSource<'_>)| match at == last {
+            true => format!("{}.onnx", source.name),
+            false => format!("{}.{}.onnx", source.name, part.name),
+        };
+        let files: Vec<String> = source.parts.iter().enumerate().map(file).collect();
+        for (name, model) in files.iter().zip(&models) {
+            self.file(name, model, names.clone())?;
+        }
+        Ok(describe(source, &data, files))
     }
 
     fn weights(
         &mut self,
         source: &ComponentSource<'_>,
-        model: &Model,
-        name: &str,
+        data: &DataFile,
         from: Vec<String>,
         progress: &mut dyn FnMut(u64),
     ) -> Result<(), ExportError> {
-        let path = self.folder.path().join(name);
+        let path = self.folder.path().join(&data.name);
         let at = |source| ExportError::Io {
             path: path.clone(),
             source,
@@ -145,7 +172,7 @@ impl BundleWriter {
             1 << 20,
             File::create(&path).map_err(at)?,
         ));
-        for plan in &model.weights {
+        for plan in &data.weights {
             write_weight(source.checkpoint, plan, &mut out).map_err(|e| ExportError::Stream {
                 component: source.name.to_owned(),
                 source: Box::new(e),
@@ -160,7 +187,7 @@ impl BundleWriter {
             .sync_all()
             .map_err(at)?;
         self.files.insert(
-            name.to_owned(),
+            data.name.clone(),
             FileEntry {
                 bytes,
                 sha256,
@@ -281,9 +308,9 @@ fn open_to_readers(_: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// The names of the files that a model's weights come from: the checkpoint's, and the LoRAs that change one.
-fn files_of(checkpoint: &Checkpoint, model: &Model) -> Vec<String> {
-    let changing = |lora: &&Lora| model.weights.iter().any(|plan| lora.changes(&plan.key));
+/// The names of the files that a component's weights come from: the checkpoint's, and the LoRAs that change one.
+fn files_of(checkpoint: &Checkpoint, data: &DataFile) -> Vec<String> {
+    let changing = |lora: &&Lora| data.weights.iter().any(|plan| lora.changes(&plan.key));
     let loras = checkpoint.loras().iter().filter(changing).map(Lora::path);
     let paths = checkpoint.sources().iter().map(PathBuf::as_path);
     paths.chain(loras).map(file_name).collect()
@@ -295,41 +322,38 @@ pub fn file_name(path: &Path) -> String {
         .map_or_else(String::new, |name| name.to_string_lossy().into_owned())
 }
 
-fn describe(source: &ComponentSource<'_>, model: &Model, model_name: String) -> Component {
+fn describe(source: &ComponentSource<'_>, data: &DataFile, mut files: Vec<String>) -> Component {
     let mut weight_dtypes = BTreeMap::new();
     let mut parameters = 0;
-    for plan in &model.weights {
+    for plan in &data.weights {
         *weight_dtypes.entry(plan.written.to_string()).or_insert(0) += plan.bytes();
         parameters += plan.final_shape.iter().map(|n| *n as u64).product::<u64>();
     }
+    let model = files.pop().unwrap_or_default();
+    let parts = source.parts.iter().zip(files);
+    let last = source.parts.last();
     Component {
-        model: model_name,
+        model,
+        parts: parts
+            .map(|(part, model)| describe_part(part, model))
+            .collect(),
         parameters,
-        weight_bytes: model.data_bytes,
+        weight_bytes: data.bytes,
         weight_dtypes,
-        passes: source.passes.clone(),
-        ..interface(source.graph)
+        passes: last.map_or_else(Vec::new, |part| part.passes.clone()),
+        ..interface(source.whole)
     }
 }
 
 /// A component of which only inputs, outputs and sizes are known.
 pub fn interface(graph: &Graph) -> Component {
+    let sizes = graph.sizes.0.iter();
     Component {
         model: String::new(),
-        inputs: graph
-            .graph_inputs()
-            .iter()
-            .map(|id| input_port(graph, *id))
-            .collect(),
-        outputs: graph
-            .graph_outputs()
-            .iter()
-            .map(|(name, id)| port(name, &graph.node(*id).fact))
-            .collect(),
-        sizes: graph
-            .sizes
-            .0
-            .iter()
+        parts: Vec::new(),
+        inputs: inputs(graph),
+        outputs: outputs(graph),
+        sizes: sizes
             .map(|(name, range)| (name.clone(), limits(range)))
             .collect(),
         parameters: 0,
@@ -337,6 +361,34 @@ pub fn interface(graph: &Graph) -> Component {
         weight_dtypes: BTreeMap::new(),
         passes: Vec::new(),
     }
+}
+
+fn describe_part(part: &PartSource<'_>, model: String) -> Part {
+    let inputs = part.graph.graph_inputs().iter();
+    Part {
+        name: part.name.to_owned(),
+        model,
+        per: match part.per {
+            attrs::Per::Video => Per::Video,
+            attrs::Per::Step => Per::Step,
+        },
+        inputs: inputs.map(|id| part.graph.node(*id).name.clone()).collect(),
+        outputs: outputs(part.graph),
+        reuse: part.reuse.map(str::to_owned),
+        passes: part.passes.clone(),
+    }
+}
+
+fn inputs(graph: &Graph) -> Vec<Port> {
+    let ids = graph.graph_inputs().iter();
+    ids.map(|id| input_port(graph, *id)).collect()
+}
+
+fn outputs(graph: &Graph) -> Vec<Port> {
+    let named = graph.graph_outputs().iter();
+    named
+        .map(|(name, id)| port(name, &graph.node(*id).fact))
+        .collect()
 }
 
 fn limits(range: &ltxc_ir::SizeRange) -> SizeLimits {

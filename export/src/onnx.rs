@@ -10,5 +10,5 @@ mod proto;
 mod sizes;
 mod weight;
 
-pub use emit::{Dialect, Model, OnnxError, Scales, emit};
+pub use emit::{DataFile, Dialect, OnnxError, Scales, emit};
 pub use weight::{Step, WeightPlan};

@@ -39,11 +39,22 @@ pub fn outputs(
     sizes: &SizeValues,
     seed: u64,
 ) -> Result<BTreeMap<String, Array>, String> {
-    let mut inputs = BTreeMap::new();
+    outputs_of(graph, &BTreeMap::new(), sizes, seed)
+}
+
+/// The outputs on given inputs, on random ones where none are given, and on random weights.
+pub fn outputs_of(
+    graph: &Graph,
+    given: &BTreeMap<String, Array>,
+    sizes: &SizeValues,
+    seed: u64,
+) -> Result<BTreeMap<String, Array>, String> {
+    let mut inputs = given.clone();
     let mut weights = BTreeMap::new();
     for id in graph.order() {
         let node = graph.node(id);
         match &node.op {
+            Op::Input(_) if given.contains_key(&node.name) => None,
             Op::Input(_) => inputs.insert(
                 node.name.clone(),
                 random(&node.name, &node.fact, sizes, seed)?,

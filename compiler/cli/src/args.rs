@@ -113,6 +113,9 @@ pub struct ProjectArgs {
     /// Change a key of the preset, such as defaults.steps=8. May be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub overrides: Vec<String>,
+    /// Compute at every step what stays the same for a whole video, instead of keeping it in memory.
+    #[arg(long)]
+    pub no_hoist: bool,
     /// Only these components. May be repeated.
     #[arg(long, value_name = "COMPONENT")]
     pub only: Vec<String>,

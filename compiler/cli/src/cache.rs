@@ -69,6 +69,7 @@ fn key(project: &Project) -> Outcome<String> {
         add(&lora.weight().to_le_bytes());
     }
     add(format!("{:?}", (project.fp8, project.size, project.rows)).as_bytes());
+    add(&[u8::from(project.hoist)]);
     Ok(hex(&hasher.finalize()[..8]))
 }
 

@@ -108,5 +108,6 @@ pub(crate) fn options(preset: &str, args: &ProjectArgs) -> Outcome<CompileOption
         only: args.only.clone(),
         size: args.size,
         rows: args.rows.map(i64::from),
+        no_hoist: args.no_hoist,
     })
 }

@@ -10,7 +10,9 @@ use ltxc_front::{
     Diagnostic, GraphFile, PipelineFile, Placed, PresetFile, RecipeFile, Role, Source, Span,
     TargetFile, expand,
 };
+use ltxc_ir::attrs::Per;
 use ltxc_ir::{Graph, Verified};
+use ltxc_passes::transforms::split::Part;
 use ltxc_passes::{Capabilities, PassError, PassReport, PassSpec};
 use serde_json::Value as Json;
 
@@ -46,6 +48,8 @@ pub struct CompileOptions {
     pub size: Option<AskedSize>,
     /// Rows of the transformer, instead of what the guidance of the defaults needs; with `size` only.
     pub rows: Option<i64>,
+    /// Compute at every step what stays the same for a video.
+    pub no_hoist: bool,
 }
 
 /// Every file of a compile, read but not yet expanded.
@@ -79,11 +83,19 @@ pub struct Project {
     pub size: Option<AskedSize>,
     /// Rows of the transformer, instead of what the guidance of the defaults needs.
     pub rows: Option<i64>,
+    /// Whether what stays the same for a video is computed once.
+    pub hoist: bool,
 }
 
-/// A component on its way to a bundle.
+/// A part of a component on its way to a bundle.
 #[derive(Debug)]
 pub struct Compiled {
+    /// Its name among the parts.
+    pub name: &'static str,
+    /// How often it runs.
+    pub per: Per,
+    /// What decides whether its results are used again at another step.
+    pub reuse: Option<String>,
     /// The lowered graph.
     pub graph: Verified,
     /// What each pass did.
@@ -131,6 +143,7 @@ impl Project {
             plan: read_plan(&pipeline, &options.only)?,
             loras: options.loras.clone(),
             fp8: read_fp8(options, &preset)?,
+            hoist: preset.hoist && !options.no_hoist,
             checkpoints,
             tokenizer,
             preset,
@@ -229,13 +242,13 @@ impl Project {
         specialize_all(self, graphs, checkpoints)
     }
 
-    /// Runs the passes for a component.
-    pub fn lower(&self, component: &str, graph: Graph) -> Outcome<Compiled> {
+    /// Cuts a component into its parts and runs the passes for it on each.
+    pub fn lower(&self, component: &str, graph: Graph) -> Outcome<Vec<Compiled>> {
         self.lower_by(ltxc_passes::run, component, graph)
     }
 
     /// As [`Project::lower`]; every report also carries what its pass changed.
-    pub fn explain(&self, component: &str, graph: Graph) -> Outcome<Compiled> {
+    pub fn explain(&self, component: &str, graph: Graph) -> Outcome<Vec<Compiled>> {
         self.lower_by(ltxc_passes::explain, component, graph)
     }
 
@@ -244,14 +257,27 @@ impl Project {
         passes_for(&self.target, &self.recipes, component)
     }
 
-    fn lower_by(&self, driver: Driver, component: &str, graph: Graph) -> Outcome<Compiled> {
+    fn lower_by(&self, driver: Driver, component: &str, graph: Graph) -> Outcome<Vec<Compiled>> {
+        let passes = self.passes(component)?;
+        let parts = self.parts(graph)?.into_iter();
+        parts
+            .map(|part| self.lower_part(driver, &passes, part))
+            .collect()
+    }
+
+    fn lower_part(&self, driver: Driver, passes: &[PassSpec], part: Part) -> Outcome<Compiled> {
         let failed = |e: PassError| match e.is_bug() {
             true => Failure::Bug(e.to_string()),
             false => Failure::Input(anyhow::anyhow!("{}: {e}", self.target.source.name)),
         };
-        let (passes, can) = (self.passes(component)?, self.capabilities()?);
-        let (graph, reports) = driver(graph, &passes, &can).map_err(failed)?;
-        Ok(Compiled { graph, reports })
+        let (graph, reports) = driver(part.graph, passes, &self.capabilities()?).map_err(failed)?;
+        Ok(Compiled {
+            name: part.name,
+            per: part.per,
+            reuse: part.reuse,
+            graph,
+            reports,
+        })
     }
 
     /// What rules may ask of the target.

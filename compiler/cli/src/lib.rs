@@ -9,6 +9,7 @@ mod commands;
 mod compile;
 mod failure;
 mod output;
+mod parts;
 mod pipeline;
 mod progress;
 mod recipes;

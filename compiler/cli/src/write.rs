@@ -1,23 +1,26 @@
 //! From a project to a bundle on disk.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use ltxc_bundle::{Manifest, ModelFacts, PassRecord, Plan, Source, TargetInfo, VERSION};
 use ltxc_export::checkpoint::Checkpoint;
-use ltxc_export::{BundleWriter, ComponentSource, Dialect, file_name, weight_keys};
+use ltxc_export::{BundleWriter, ComponentSource, Dialect, PartSource, file_name, weight_keys};
 use ltxc_front::{Role, TargetFile};
 use ltxc_ir::Graph;
 use ltxc_passes::PassReport;
 use serde_json::Value as Json;
 
-use crate::compile::{Project, section};
+use crate::compile::{Compiled, Project, section};
 use crate::failure::{Failure, Outcome};
 use crate::sizes::{AskedSize, specialize_all};
 
 /// Name of the tokenizer in a bundle.
 const TOKENIZER: &str = "tokenizer.json";
+
+/// What is said where nothing is kept for a video.
+const NO_HOIST: &str = "what stays the same for a whole video is computed at every step (hoist: false), which saves the memory it takes and costs time";
 
 /// What a compile tells while it works.
 pub trait Progress {
@@ -36,13 +39,12 @@ pub fn write_bundle(
     progress: &mut dyn Progress,
 ) -> Outcome<PathBuf> {
     let checkpoints = project.open_checkpoints()?;
-    let notes: Vec<String> = project
-        .preset
-        .notes
-        .iter()
-        .chain(checkpoints.values().flat_map(Checkpoint::notes))
-        .cloned()
-        .collect();
+    let said = project.preset.notes.iter();
+    let inferred = checkpoints.values().flat_map(Checkpoint::notes);
+    let mut notes: Vec<String> = said.chain(inferred).cloned().collect();
+    if !project.hoist {
+        notes.push(NO_HOIST.to_owned());
+    }
     notes.iter().for_each(|note| progress.note(note));
     let graphs = expand_all(project, &checkpoints)?;
     let tokenizer = tokenizer(project)?;
@@ -58,14 +60,14 @@ pub fn write_bundle(
     let mut writer = BundleWriter::create(out)?;
     let mut components = BTreeMap::new();
     for (name, graph) in graphs {
-        let compiled = project.lower(&name, graph)?;
+        let parts = project.lower(&name, graph.clone())?;
         let checkpoint = &checkpoints[&project.role_of(&name)];
-        progress.component(&name, weight_bytes(&compiled.graph, checkpoint));
+        progress.component(&name, weight_bytes(&parts, checkpoint));
         let source = ComponentSource {
             name: &name,
-            graph: &compiled.graph,
+            whole: &graph,
+            parts: parts.iter().map(part_source).collect(),
             checkpoint,
-            passes: compiled.reports.iter().map(record).collect(),
         };
         components.insert(
             name.clone(),
@@ -135,8 +137,19 @@ fn record(report: &PassReport) -> PassRecord {
     }
 }
 
-fn weight_bytes(graph: &Graph, checkpoint: &Checkpoint) -> u64 {
-    weight_keys(graph)
+fn part_source(part: &Compiled) -> PartSource<'_> {
+    PartSource {
+        name: part.name,
+        per: part.per,
+        reuse: part.reuse.as_deref(),
+        graph: &part.graph,
+        passes: part.reports.iter().map(record).collect(),
+    }
+}
+
+fn weight_bytes(parts: &[Compiled], checkpoint: &Checkpoint) -> u64 {
+    let keys = parts.iter().flat_map(|part| weight_keys(&part.graph));
+    keys.collect::<BTreeSet<_>>()
         .iter()
         .filter_map(|key| checkpoint.tensor(key))
         .map(|tensor| tensor.bytes)

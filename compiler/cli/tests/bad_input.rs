@@ -444,6 +444,13 @@ fn manifest(bundle: &Path, change: impl FnOnce(&mut Value)) {
     fs::write(path, value.to_string()).unwrap();
 }
 
+/// Changes the first part of the transformer.
+fn part(bundle: &Path, change: impl FnOnce(&mut Value)) {
+    manifest(bundle, |m| {
+        change(&mut m["components"]["transformer"]["parts"][0])
+    });
+}
+
 /// Renames a file in the manifest, where it is listed and where it is used.
 fn rename(bundle: &Path, to: &str) {
     manifest(bundle, |m| {
@@ -533,6 +540,51 @@ const BUNDLES: &[Damage] = &[
                 .as_object_mut()
                 .unwrap()
                 .remove("transformer.onnx");
+        })
+    }),
+    ("part_without_its_file", |b| {
+        part(b, |part| part["model"] = json!("elsewhere.onnx"))
+    }),
+    ("part_that_reads_what_nothing_makes", |b| {
+        part(b, |part| part["inputs"][0] = json!("dreams"))
+    }),
+    ("part_that_makes_an_input", |b| {
+        part(b, |part| part["outputs"][0]["name"] = json!("latents"))
+    }),
+    ("part_that_makes_the_output", |b| {
+        part(b, |part| part["outputs"][0]["name"] = json!("velocity"))
+    }),
+    ("part_that_makes_nothing", |b| {
+        part(b, |part| part["outputs"] = json!([]))
+    }),
+    ("part_that_stands_twice", |b| {
+        manifest(b, |m| {
+            let parts = m["components"]["transformer"]["parts"].as_array_mut();
+            let parts = parts.unwrap();
+            parts.push(parts[0].clone());
+        })
+    }),
+    ("part_kept_of_what_changes", |b| {
+        manifest(b, |m| {
+            let parts = m["components"]["transformer"]["parts"].as_array_mut();
+            let parts = parts.unwrap();
+            let mut second = parts[0].clone();
+            parts[0]["per"] = json!("step");
+            second["name"] = json!("second");
+            second["inputs"] = json!([parts[0]["outputs"][0]["name"]]);
+            second["outputs"] = json!([{"name": "kept", "dtype": "f32", "shape": ["B"]}]);
+            parts.push(second);
+        })
+    }),
+    ("part_used_again_for_no_reason", |b| {
+        part(b, |part| part["reuse"] = json!("text"))
+    }),
+    ("parts_without_end", |b| {
+        manifest(b, |m| {
+            let parts = m["components"]["transformer"]["parts"].as_array_mut();
+            let parts = parts.unwrap();
+            let one = parts[0].clone();
+            parts.extend(vec![one; 1000]);
         })
     }),
     ("tokenizer_without_its_file", |b| {

@@ -12,7 +12,8 @@ mod weight;
 
 use std::collections::BTreeMap;
 
-use ltxc_ir::{Graph, NodeId, Op, Origin, Size};
+use ltxc_ir::attrs::Per;
+use ltxc_ir::{Graph, NodeId, Op, Origin, Reuse, Size};
 use serde_json::Value as Json;
 
 use crate::diagnostic::{Diagnostic, Span};
@@ -121,6 +122,19 @@ impl<'f> Expander<'f> {
             let value = self.value(&frame, tree, &key.name)?;
             self.graph_output(key, value)?;
         }
+        if let Some(values) = &self.file.reuse {
+            self.reuse(&frame, values)?;
+        }
+        Ok(())
+    }
+
+    fn reuse(&mut self, frame: &Frame, values: &[Tree; 3]) -> Read<()> {
+        let mut name = |tree: &Tree| {
+            let id = self.value(frame, tree, "reuse")?;
+            Ok(self.graph.node(id).name.clone())
+        };
+        let [start, first, last] = [name(&values[0])?, name(&values[1])?, name(&values[2])?];
+        self.graph.reuse = Some(Reuse { start, first, last });
         Ok(())
     }
 
@@ -155,13 +169,16 @@ impl<'f> Expander<'f> {
         Ok(())
     }
 
-    /// `name: TYPE`, or `name: {type: TYPE, when: CONDITION}`.
+    /// `name: TYPE`, or `name: {type: TYPE, when: CONDITION, per: video}`.
     fn graph_input(&mut self, frame: &mut Frame, key: &Key, tree: &Tree) -> Read<()> {
-        let mut text = tree;
+        let (mut text, mut per) = (tree, Per::Step);
         if let Kind::Map(_) = tree.kind {
             let mut fields = self.reader.map(tree, "an input")?;
             text = fields.need(&mut self.reader, "type")?;
             let when = fields.take("when");
+            if let Some(tree) = fields.take("per") {
+                per = self.reader.plain(tree, "`per`")?;
+            }
             self.reader.close(fields)?;
             if let Some(when) = when
                 && frame.scope.evaluate(&mut self.reader, when)?.to_text() != "true"
@@ -174,6 +191,7 @@ impl<'f> Expander<'f> {
             dtype: fact.dtype,
             shape: fact.shape,
             source: None,
+            per,
         };
         let id = self.add(frame, &key.name, op.into(), &[], key.span)?;
         frame.locals.insert(key.name.clone(), Some(id));

@@ -118,6 +118,8 @@ pub struct PresetFile {
     pub quant: Vec<Placed>,
     /// Name or path of a recipe: another form of attention.
     pub attention: Option<Placed>,
+    /// Whether what stays the same for a video is computed once.
+    pub hoist: bool,
     /// What a run uses where the caller says nothing.
     pub defaults: Section,
     /// The file.
@@ -319,6 +321,9 @@ impl PresetFile {
             let fp8 = placed(reader, fields, "fp8");
             let quant = quant(reader, fields);
             let attention = placed(reader, fields, "attention");
+            let hoist = fields
+                .take("hoist")
+                .map_or(Ok(true), |tree| reader.plain(tree, "`hoist`"));
             let empty = Tree {
                 kind: Kind::Map(Vec::new()),
                 span: Span::default(),
@@ -340,6 +345,7 @@ impl PresetFile {
                 fp8: fp8?,
                 quant: quant?,
                 attention: attention?,
+                hoist: hoist?,
                 defaults: Section {
                     what: "`defaults`".to_owned(),
                     tree: defaults.clone(),

@@ -38,6 +38,8 @@ pub struct GraphFile {
     pub weights: Vec<(Key, Tree)>,
     /// The statements.
     pub body: Vec<(Key, Tree)>,
+    /// The values between which a step's work may be used again, by `start`, `first` and `last`.
+    pub reuse: Option<[Tree; 3]>,
 }
 
 /// A reusable piece of a graph.
@@ -98,6 +100,8 @@ fn read_file(reader: &mut Reader, tree: &Tree, source: &Source) -> Read<GraphFil
     let body = fields
         .need(reader, "body")
         .and_then(|tree| map_pairs(reader, tree, "`body`"));
+    let reuse = fields.take("reuse").map(|tree| read_reuse(reader, tree));
+    let reuse = reuse.transpose();
     reader.close(fields)?;
     let (outputs, body) = (outputs?, body?);
     let named = [
@@ -130,7 +134,16 @@ fn read_file(reader: &mut Reader, tree: &Tree, source: &Source) -> Read<GraphFil
         blocks,
         weights,
         body,
+        reuse: reuse?,
     })
+}
+
+fn read_reuse(reader: &mut Reader, tree: &Tree) -> Read<[Tree; 3]> {
+    let mut fields = reader.map(tree, "`reuse`")?;
+    let values = ["start", "first", "last"].map(|name| fields.need(reader, name).cloned());
+    reader.close(fields)?;
+    let [start, first, last] = values;
+    Ok([start?, first?, last?])
 }
 
 fn optional_text(reader: &mut Reader, fields: &mut Fields<'_>, name: &'static str) -> Read<String> {

@@ -79,6 +79,7 @@ pub fn read(reader: &mut Reader, fields: &mut Fields<'_>) -> Read<PresetFile> {
         fp8: None,
         quant: Vec::new(),
         attention: None,
+        hoist: true,
         missing: files.missing,
         notes: notes.into_iter().flatten().collect(),
         options: options?,

@@ -35,6 +35,7 @@ without_sizes!(
     String,
     Dtype,
     Literal,
+    Per,
     GeluKind,
     PadMode,
     RopePairs,
@@ -53,6 +54,24 @@ without_sizes!(
 pub enum Source {
     /// Standard normal noise, drawn from the run's noise source in the order of the graph.
     Normal,
+}
+
+/// How often something changes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Per {
+    /// From step to step.
+    #[default]
+    Step,
+    /// From video to video.
+    Video,
+}
+
+impl Per {
+    /// Whether nothing is said of it.
+    pub fn is_step(&self) -> bool {
+        *self == Self::Step
+    }
 }
 
 /// The elements of a constant: floats for float types, integers for the others.

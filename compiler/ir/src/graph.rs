@@ -58,6 +58,17 @@ pub enum GraphError {
     Duplicate(String),
 }
 
+/// Values between which a run may use the work of an earlier step again: names of nodes, each after the one before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reuse {
+    /// What the first block changes.
+    pub start: String,
+    /// What it makes of that.
+    pub first: String,
+    /// What the blocks after it make.
+    pub last: String,
+}
+
 /// A typed operation graph with named inputs and outputs.
 #[derive(Clone, Debug, Default)]
 pub struct Graph {
@@ -67,6 +78,8 @@ pub struct Graph {
     pub doc: String,
     /// The run-time sizes.
     pub sizes: Sizes,
+    /// Where a step's work may be used again, if anywhere.
+    pub reuse: Option<Reuse>,
     net: StableDiGraph<Node, usize>,
     names: HashMap<String, NodeIndex>,
     inputs: Vec<NodeId>,

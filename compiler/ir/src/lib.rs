@@ -26,7 +26,7 @@ mod verify;
 
 pub use eval::{Array, EvalError, eval};
 pub use fact::{Dtype, Fact, resolve_axis};
-pub use graph::{Graph, GraphError, Node, NodeId, Origin};
+pub use graph::{Graph, GraphError, Node, NodeId, Origin, Reuse};
 pub use infer::{InferError, infer};
 pub use op::Op;
 pub use patch::{Patch, PatchError, Value, drop_dead};

@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::attrs::{HasSizes, Literal, Source};
+use crate::attrs::{HasSizes, Literal, Per, Source};
 use crate::fact::Dtype;
 use crate::size::Size;
 
@@ -195,7 +195,7 @@ pub enum RopePairs {
 }
 
 ops! {
-    /// A tensor the caller gives. `source` says what fills it when the caller is a pipeline.
+    /// A tensor the caller gives. `source` says what fills it when the caller is a pipeline, `per` how often it changes.
     Input "input" () {
         /// Element type.
         dtype: Dtype,
@@ -204,6 +204,9 @@ ops! {
         /// `normal`: the run draws it from its noise source.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         source: Option<Source>,
+        /// `video`: it stays the same for all steps of a video.
+        #[serde(default, skip_serializing_if = "Per::is_step")]
+        per: Per,
     }
     /// A tensor of the checkpoint, by its key.
     Weight "weight" () {

@@ -102,6 +102,13 @@ fn check_interface(graph: &Graph) -> Vec<VerifyError> {
             )));
         }
     }
+    let reuse = graph.reuse.iter();
+    for name in reuse.flat_map(|reuse| [&reuse.start, &reuse.first, &reuse.last]) {
+        if graph.find(name).is_none() {
+            let why = format!("`{name}` is to be used again and is no value");
+            errors.push(VerifyError::Graph(why));
+        }
+    }
     for (name, range) in &graph.sizes.0 {
         if range.min < 1 || range.max < range.min {
             errors.push(VerifyError::Graph(format!(

@@ -51,25 +51,35 @@ pub enum OnnxError {
     Unbound(String),
 }
 
-/// A model and the weights that go into its data file.
-#[derive(Clone, Debug)]
-pub struct Model {
-    /// The encoded `ModelProto`.
-    pub bytes: Vec<u8>,
-    /// Initializers in the order of the data file.
+/// The data file of one or more models. A weight that several read in the same form lies in it once.
+#[derive(Clone, Debug, Default)]
+pub struct DataFile {
+    /// Its name, beside the models.
+    pub name: String,
+    /// Initializers in its order.
     pub weights: Vec<WeightPlan>,
-    /// Length of the data file.
-    pub data_bytes: u64,
+    /// Its length.
+    pub bytes: u64,
 }
 
-/// Writes a graph as a model whose weights lie in the file `data_name` beside it.
+impl DataFile {
+    /// An empty one.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            ..Self::default()
+        }
+    }
+}
+
+/// Writes a graph as an encoded `ModelProto` whose weights join those of the data file.
 pub fn emit(
     graph: &Verified,
     dialect: &Dialect,
-    data_name: &str,
+    data: &mut DataFile,
     scales: Scales<'_>,
-) -> Result<Model, OnnxError> {
-    let mut emitter = Emitter::new(graph, dialect, data_name, scales);
+) -> Result<Vec<u8>, OnnxError> {
+    let mut emitter = Emitter::new(graph, dialect, data, scales);
     let folded = emitter.folded_weights();
     for id in graph.order() {
         if !folded.contains(&id) {
@@ -83,18 +93,21 @@ pub fn emit(
 pub(super) struct Emitter<'g> {
     pub(super) graph: &'g Graph,
     pub(super) dialect: &'g Dialect,
-    pub(super) data_name: &'g str,
+    pub(super) data: &'g mut DataFile,
     pub(super) scales: Scales<'g>,
     pub(super) proto: GraphProto,
     domains: BTreeSet<&'static str>,
-    pub(super) weights: Vec<WeightPlan>,
-    pub(super) data_bytes: u64,
     /// Constants and computed sizes by content, so that each exists once.
     pub(super) shared: BTreeMap<String, String>,
 }
 
 impl<'g> Emitter<'g> {
-    fn new(graph: &'g Graph, dialect: &'g Dialect, data_name: &'g str, scales: Scales<'g>) -> Self {
+    fn new(
+        graph: &'g Graph,
+        dialect: &'g Dialect,
+        data: &'g mut DataFile,
+        scales: Scales<'g>,
+    ) -> Self {
         let proto = GraphProto {
             name: graph.name.clone(),
             doc_string: graph.doc.clone(),
@@ -103,12 +116,10 @@ impl<'g> Emitter<'g> {
         Self {
             graph,
             dialect,
-            data_name,
+            data,
             scales,
             proto,
             domains: BTreeSet::new(),
-            weights: Vec::new(),
-            data_bytes: 0,
             shared: BTreeMap::new(),
         }
     }
@@ -247,7 +258,7 @@ impl<'g> Emitter<'g> {
         }
     }
 
-    fn finish(self) -> Model {
+    fn finish(self) -> Vec<u8> {
         let version = |domain: &&str| {
             if domain.is_empty() {
                 self.dialect.opset
@@ -267,11 +278,7 @@ impl<'g> Emitter<'g> {
             opset_import: opset_import.collect(),
             graph: Some(self.proto),
         };
-        Model {
-            bytes: model.encode_to_vec(),
-            weights: self.weights,
-            data_bytes: self.data_bytes,
-        }
+        model.encode_to_vec()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use ltxc_ir::{Dtype, Graph, Node, NodeId, Op};
 
-use super::emit::{Dialect, Emitter, OnnxError};
+use super::emit::{DataFile, Dialect, Emitter, OnnxError};
 use super::proto::*;
 
 /// Tensors start at multiples of this in the data file, so that a runtime can map each by pages.
@@ -82,6 +82,33 @@ impl Dialect {
     }
 }
 
+impl DataFile {
+    /// Where a weight begins: where it is already, or behind all others.
+    fn place(&mut self, plan: &WeightPlan) -> u64 {
+        let here = |known: &WeightPlan| WeightPlan {
+            name: plan.name.clone(),
+            offset: plan.offset,
+            ..known.clone()
+        };
+        let same = |known: &&WeightPlan| known.key == plan.key && here(known) == *plan;
+        if let Some(known) = self.weights.iter().find(same) {
+            return known.offset;
+        }
+        let alignment = if plan.bytes() >= ALIGNMENT {
+            ALIGNMENT
+        } else {
+            SMALL_ALIGNMENT
+        };
+        let offset = self.bytes.next_multiple_of(alignment);
+        self.bytes = offset + plan.bytes();
+        self.weights.push(WeightPlan {
+            offset,
+            ..plan.clone()
+        });
+        offset
+    }
+}
+
 impl Emitter<'_> {
     /// Plans an initializer in the data file, and a `Cast` where it is written narrower than it is read.
     pub(super) fn weight(
@@ -117,18 +144,11 @@ impl Emitter<'_> {
             scale_in_graph: stored == Dtype::F8e4m3 && written != node.fact.dtype,
             offset: 0,
         };
-        let alignment = if plan.bytes() >= ALIGNMENT {
-            ALIGNMENT
-        } else {
-            SMALL_ALIGNMENT
-        };
-        plan.offset = self.data_bytes.next_multiple_of(alignment);
-        self.data_bytes = plan.offset + plan.bytes();
+        plan.offset = self.data.place(&plan);
         self.proto.initializer.push(self.external_tensor(&plan));
         if written != node.fact.dtype {
             self.widen(&plan, node);
         }
-        self.weights.push(plan);
         Ok(())
     }
 
@@ -164,7 +184,7 @@ impl Emitter<'_> {
             name: plan.name.clone(),
             doc_string: plan.key.clone(),
             external_data: vec![
-                entry("location", self.data_name.to_owned()),
+                entry("location", self.data.name.clone()),
                 entry("offset", plan.offset.to_string()),
                 entry("length", plan.bytes().to_string()),
             ],

@@ -7,11 +7,12 @@
 
 mod manifest;
 mod open;
+mod parts;
 mod plan;
 mod settings;
 
 pub use manifest::{
-    CompiledFor, Component, FileEntry, MANIFEST, Manifest, ModelFacts, PassRecord, Port,
+    CompiledFor, Component, FileEntry, MANIFEST, Manifest, ModelFacts, Part, PassRecord, Per, Port,
     SizeLimits, Source, TargetInfo, VERSION,
 };
 pub use open::{Bundle, BundleError, HASHED_BYTES, hash_file, hex};

@@ -9,7 +9,7 @@ use crate::plan::Plan;
 use crate::settings::Settings;
 
 /// Version of the manifest this program writes and reads.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 /// The manifest's file name.
 pub const MANIFEST: &str = "manifest.json";
 
@@ -103,12 +103,15 @@ pub struct ModelFacts {
     pub allowed_inference_steps: Option<Vec<f64>>,
 }
 
-/// One compiled graph.
+/// One compiled graph, or several that compute it together.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Component {
-    /// The ONNX file.
+    /// The ONNX file; where there are `parts`, that of the last one.
     pub model: String,
+    /// What is computed before the last part, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<Part>,
     /// Inputs in order.
     pub inputs: Vec<Port>,
     /// Outputs in order.
@@ -123,6 +126,37 @@ pub struct Component {
     pub weight_dtypes: BTreeMap<String, u64>,
     /// The passes that made it, in order.
     pub passes: Vec<PassRecord>,
+}
+
+/// A share of a component whose results stay in the runtime's memory, where later parts read them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Part {
+    /// Its name among the parts.
+    pub name: String,
+    /// The ONNX file.
+    pub model: String,
+    /// How often it is computed.
+    pub per: Per,
+    /// Inputs of the component, and outputs of parts before it, that it reads.
+    pub inputs: Vec<String>,
+    /// What it makes, in order.
+    pub outputs: Vec<Port>,
+    /// A result of a part before it: while that changes little, its own results of an earlier step may be used again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reuse: Option<String>,
+    /// The passes that made it, in order.
+    pub passes: Vec<PassRecord>,
+}
+
+/// How often a part is computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Per {
+    /// Whenever its inputs differ from those before: once for a video.
+    Video,
+    /// At every step.
+    Step,
 }
 
 /// An input or output.

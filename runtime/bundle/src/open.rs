@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 use thiserror::Error;
 
 use crate::manifest::{FileEntry, MANIFEST, Manifest, VERSION};
+use crate::parts::check_parts;
 
 /// Files up to this size are hashed at every opening.
 pub const HASHED_BYTES: u64 = 64 << 20;
@@ -112,14 +113,17 @@ impl Bundle {
                 return Err(self.bad(format!("`{name}` is no plain file name")));
             }
         }
-        let models = manifest
-            .components
-            .values()
-            .map(|component| &component.model);
+        let models = manifest.components.values().flat_map(|component| {
+            let parts = component.parts.iter().map(|part| &part.model);
+            parts.chain([&component.model])
+        });
         for name in models.chain(&manifest.tokenizer) {
             if !manifest.files.contains_key(name) {
                 return Err(self.bad(format!("`{name}` is used but not listed under `files`")));
             }
+        }
+        for (name, component) in &manifest.components {
+            check_parts(component).map_err(|why| self.bad(format!("component `{name}`: {why}")))?;
         }
         Ok(())
     }

@@ -120,6 +120,8 @@ settings! {
     decode_timestep: f32,
     /// Share of noise mixed into the latents before decoding, where the decoder takes a timestep.
     decode_noise_scale: f32,
+    /// How little the first block's work must change for the work of the others to be used again; 0 is off.
+    step_cache: f32,
     /// Tokens every prompt is padded to.
     #[serde(alias = "text_encoder_max_tokens")]
     max_tokens: usize,

@@ -1,11 +1,13 @@
 //! The runtimes that execute compiled models, behind one trait.
 //!
 //! [`open`] picks a runtime, [`Backend::load`] makes a model ready,
-//! [`Session::run`] executes it on [`Tensor`]s. No type of a runtime library
-//! leaves this module. Inputs are checked against the model's ports before the
+//! [`Session::run`] executes it on [`Tensor`]s, [`Session::call`] also on results
+//! that stayed in the runtime's memory. No type of a runtime library leaves this
+//! module. Inputs are checked against the model's ports before the
 //! runtime sees them. Nothing falls back in silence: a provider that cannot be
 //! used is an error, and what is fetched or passed over goes through `report`.
 
+mod held;
 mod ort;
 mod port;
 pub mod setup;
@@ -18,6 +20,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub use held::{Held, Values};
 pub use port::{Dim, InputFault, Port};
 pub use setup::{SetupError, setup};
 
@@ -44,16 +47,36 @@ pub trait Session: Send {
     /// The outputs that [`Session::run`] returns, in the model's order.
     fn outputs(&self) -> &[Port];
 
-    /// Executes the model once.
+    /// Executes the model once, on tensors and on results of other calls. With
+    /// `keep` the results stay in the device's memory, for calls of sessions of
+    /// the same backend; else they come to where the host can read them.
     ///
     /// # Errors
     ///
     /// [`BackendError::Inputs`] lists every input that is missing, unknown or
     /// has another type or shape; [`BackendError::Run`] is the runtime's own.
+    fn call(
+        &mut self,
+        inputs: BTreeMap<String, Tensor>,
+        held: &Values,
+        keep: bool,
+    ) -> Result<Values, BackendError>;
+
+    /// Executes the model once on tensors.
+    ///
+    /// # Errors
+    ///
+    /// As [`Session::call`].
     fn run(
         &mut self,
         inputs: BTreeMap<String, Tensor>,
-    ) -> Result<BTreeMap<String, Tensor>, BackendError>;
+    ) -> Result<BTreeMap<String, Tensor>, BackendError> {
+        let results = self.call(inputs, &Values::new(), false)?;
+        results
+            .into_iter()
+            .map(|(name, value)| Ok((name, value.tensor()?)))
+            .collect()
+    }
 }
 
 /// The library that executes models.

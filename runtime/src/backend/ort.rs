@@ -2,7 +2,8 @@
 //!
 //! The library and its environment exist once per process: the first
 //! successful [`open`] decides which library all later ones use. Inputs move
-//! into the runtime without a copy; outputs are copied once out of its memory.
+//! into the runtime without a copy; outputs are copied once out of its memory, or
+//! stay in it for another call.
 //! Telemetry is off, and the library prints nothing: its messages go into a
 //! journal that errors quote and [`BackendOptions::log`] hears.
 
@@ -17,12 +18,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use ::ort::environment::Environment;
 use ::ort::ep::{self, ExecutionProviderDispatch};
 use ::ort::logging::LogLevel;
+use ::ort::memory::{AllocationDevice, AllocatorType, MemoryInfo, MemoryType};
 use ::ort::session::builder::{AutoDevicePolicy, GraphOptimizationLevel, SessionBuilder};
+use ::ort::session::{SessionInputValue, SessionOutputs};
 
 use self::journal::Journal;
 use self::library::Places;
 use super::{
-    Backend, BackendError, BackendOptions, Port, Provider, Runtime, Session, guarded, port,
+    Backend, BackendError, BackendOptions, Held, Port, Provider, Runtime, Session, Values, guarded,
+    port,
 };
 use crate::tensor::Tensor;
 
@@ -44,6 +48,8 @@ struct OrtSession {
     session: ::ort::session::Session,
     inputs: Vec<Port>,
     outputs: Vec<Port>,
+    /// The number of the device that results can stay on, where that is not the host's memory.
+    device: Option<i32>,
 }
 
 pub(super) fn open(
@@ -170,6 +176,10 @@ impl Backend for OrtBackend {
             session,
             inputs,
             outputs,
+            device: match self.options.provider {
+                Provider::Cpu => None,
+                Provider::Cuda | Provider::TensorRt => Some(self.options.device),
+            },
         }))
     }
 }
@@ -183,25 +193,74 @@ impl Session for OrtSession {
         &self.outputs
     }
 
-    fn run(
+    fn call(
         &mut self,
         inputs: BTreeMap<String, Tensor>,
-    ) -> Result<BTreeMap<String, Tensor>, BackendError> {
-        let faults = port::check(&self.inputs, &inputs);
+        held: &Values,
+        keep: bool,
+    ) -> Result<Values, BackendError> {
+        let faults = port::check(&self.inputs, &inputs, held);
         if !faults.is_empty() {
             return Err(BackendError::Inputs(faults));
         }
-        let values = inputs
-            .into_iter()
-            .map(|(name, tensor)| Ok((name, value::from_tensor(tensor)?)))
-            .collect::<::ort::Result<Vec<_>>>()
-            .map_err(run_error)?;
-        let outputs = self.session.run(values).map_err(run_error)?;
-        outputs
-            .iter()
-            .map(|(name, value)| Ok((name.to_owned(), value::to_tensor(name, &value)?)))
-            .collect()
+        let mut values: Vec<(&str, SessionInputValue<'_>)> = Vec::new();
+        for (name, value) in held {
+            values.push((name, value::from_held(value.as_ref())?));
+        }
+        let mut tensors = Vec::new();
+        for (name, tensor) in inputs {
+            tensors.push((name, value::from_tensor(tensor).map_err(run_error)?));
+        }
+        values.extend(
+            tensors
+                .iter()
+                .map(|(name, value)| (name.as_str(), value.into())),
+        );
+        match self.device.filter(|_| keep) {
+            Some(device) => self.run_on(device, &values),
+            None => {
+                let mut outputs = self.session.run(values).map_err(run_error)?;
+                taken(&self.outputs, &mut outputs)
+            }
+        }
     }
+}
+
+impl OrtSession {
+    /// Runs with results that stay on the device.
+    fn run_on(
+        &mut self,
+        device: i32,
+        values: &[(&str, SessionInputValue<'_>)],
+    ) -> Result<Values, BackendError> {
+        let mut binding = self.session.create_binding().map_err(run_error)?;
+        for (name, value) in values {
+            binding.bind_input(*name, &**value).map_err(run_error)?;
+        }
+        let (kind, memory) = (AllocatorType::Device, MemoryType::Default);
+        let memory = MemoryInfo::new(AllocationDevice::CUDA, device, kind, memory);
+        let memory = memory.map_err(run_error)?;
+        for port in &self.outputs {
+            let bound = binding.bind_output_to_device(&port.name, &memory);
+            bound.map_err(run_error)?;
+        }
+        let mut outputs = self.session.run_binding(&binding).map_err(run_error)?;
+        taken(&self.outputs, &mut outputs)
+    }
+}
+
+/// Takes the outputs out of the library's hands; they stay where they are.
+fn taken(ports: &[Port], outputs: &mut SessionOutputs<'_>) -> Result<Values, BackendError> {
+    let take = |port: &Port| {
+        let missing = || BackendError::Run {
+            runtime: Runtime::OnnxRuntime,
+            reason: format!("it made no `{}`", port.name),
+        };
+        let value = outputs.remove(&port.name).ok_or_else(missing)?;
+        let held: Arc<dyn Held> = Arc::new(value::Kept::new(&port.name, value)?);
+        Ok((port.name.clone(), held))
+    };
+    ports.iter().map(take).collect()
 }
 
 fn run_error(error: ::ort::Error) -> BackendError {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use super::Values;
 use crate::tensor::{DType, Tensor};
 
 /// One dimension of a port.
@@ -100,63 +101,76 @@ pub(super) fn sentence(faults: &[InputFault]) -> String {
         .join("; ")
 }
 
-/// Every way in which `inputs` do not fit `ports`.
-pub(super) fn check(ports: &[Port], inputs: &BTreeMap<String, Tensor>) -> Vec<InputFault> {
+/// Type and shape of what is given, by name.
+type Given<'a> = BTreeMap<&'a str, (DType, &'a [usize])>;
+
+/// Every way in which inputs do not fit `ports`.
+pub(super) fn check(
+    ports: &[Port],
+    inputs: &BTreeMap<String, Tensor>,
+    held: &Values,
+) -> Vec<InputFault> {
+    let inputs = inputs.iter();
+    let tensors = inputs.map(|(name, tensor)| (name.as_str(), (tensor.dtype(), tensor.shape())));
+    let kept = held.iter();
+    let kept = kept.map(|(name, value)| (name.as_str(), (value.dtype(), value.shape())));
+    check_given(ports, &tensors.chain(kept).collect())
+}
+
+fn check_given(ports: &[Port], inputs: &Given<'_>) -> Vec<InputFault> {
     let mut faults = unknown(ports, inputs);
     let mut symbols = BTreeMap::new();
     for port in ports {
-        match inputs.get(&port.name) {
+        match inputs.get(port.name.as_str()) {
             None => faults.push(InputFault::Missing {
                 name: port.name.clone(),
                 expected: port.to_string(),
             }),
-            Some(tensor) if !fits(port, tensor) => faults.push(InputFault::Mismatch {
-                name: port.name.clone(),
-                expected: port.to_string(),
-                found: describe(tensor),
-            }),
-            Some(tensor) => faults.extend(disagreements(port, tensor, &mut symbols)),
+            Some((dtype, shape)) if !fits(port, *dtype, shape) => {
+                faults.push(InputFault::Mismatch {
+                    name: port.name.clone(),
+                    expected: port.to_string(),
+                    found: format!("{dtype}{shape:?}"),
+                });
+            }
+            Some((_, shape)) => faults.extend(disagreements(port, shape, &mut symbols)),
         }
     }
     faults
 }
 
-fn unknown(ports: &[Port], inputs: &BTreeMap<String, Tensor>) -> Vec<InputFault> {
+fn unknown(ports: &[Port], inputs: &Given<'_>) -> Vec<InputFault> {
     let names: Vec<_> = ports
         .iter()
         .map(|port| format!("`{}`", port.name))
         .collect();
-    let known = |name: &String| ports.iter().any(|port| port.name == *name);
+    let known = |name: &str| ports.iter().any(|port| port.name == *name);
     inputs
         .keys()
         .filter(|name| !known(name))
         .map(|name| InputFault::Unknown {
-            name: name.clone(),
+            name: (*name).to_owned(),
             expected: names.join(", "),
         })
         .collect()
 }
 
-fn fits(port: &Port, tensor: &Tensor) -> bool {
-    port.dtype == tensor.dtype()
-        && port.dims.len() == tensor.shape().len()
-        && port
-            .dims
-            .iter()
-            .zip(tensor.shape())
-            .all(|(dim, size)| match dim {
-                Dim::Fixed(fixed) => fixed == size,
-                Dim::Symbol(_) | Dim::Any => true,
-            })
+fn fits(port: &Port, dtype: DType, shape: &[usize]) -> bool {
+    port.dtype == dtype
+        && port.dims.len() == shape.len()
+        && port.dims.iter().zip(shape).all(|(dim, size)| match dim {
+            Dim::Fixed(fixed) => fixed == size,
+            Dim::Symbol(_) | Dim::Any => true,
+        })
 }
 
 fn disagreements<'a>(
     port: &'a Port,
-    tensor: &Tensor,
+    shape: &[usize],
     symbols: &mut BTreeMap<&'a str, (&'a str, usize)>,
 ) -> Vec<InputFault> {
     let mut faults = Vec::new();
-    for (dim, &found) in port.dims.iter().zip(tensor.shape()) {
+    for (dim, &found) in port.dims.iter().zip(shape) {
         let Dim::Symbol(symbol) = dim else { continue };
         let &mut (first, expected) = symbols.entry(symbol).or_insert((port.name.as_str(), found));
         if expected != found {
@@ -170,8 +184,4 @@ fn disagreements<'a>(
         }
     }
     faults
-}
-
-fn describe(tensor: &Tensor) -> String {
-    format!("{}{:?}", tensor.dtype(), tensor.shape())
 }

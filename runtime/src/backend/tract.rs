@@ -17,7 +17,7 @@ use tract_onnx::prelude::*;
 use tract_onnx::tract_hir::infer::InferenceModelExt;
 
 use super::{
-    Backend, BackendError, BackendOptions, Port, Provider, Runtime, Session, guarded, port,
+    Backend, BackendError, BackendOptions, Port, Provider, Runtime, Session, Values, guarded, port,
 };
 use crate::tensor::Tensor as HostTensor;
 
@@ -93,12 +93,12 @@ impl Session for TractSession {
         &self.outputs
     }
 
-    fn run(&mut self, inputs: Inputs) -> Result<Inputs, BackendError> {
-        let faults = port::check(&self.inputs, &inputs);
+    fn call(&mut self, inputs: Inputs, held: &Values, _keep: bool) -> Result<Values, BackendError> {
+        let faults = port::check(&self.inputs, &inputs, held);
         if !faults.is_empty() {
             return Err(BackendError::Inputs(faults));
         }
-        guarded(|| self.execute(inputs).map_err(words)).map_err(|reason| BackendError::Run {
+        guarded(|| self.execute(inputs, held).map_err(words)).map_err(|reason| BackendError::Run {
             runtime: Runtime::Tract,
             reason,
         })
@@ -106,24 +106,21 @@ impl Session for TractSession {
 }
 
 impl TractSession {
-    fn execute(&mut self, mut inputs: Inputs) -> TractResult<Inputs> {
-        let names = self.input_names()?;
-        let ordered = names.iter().map(|name| {
-            let tensor = inputs.remove(name);
+    fn execute(&mut self, mut inputs: Inputs, held: &Values) -> TractResult<Values> {
+        let mut values = TVec::new();
+        for name in self.input_names()? {
             let unknown = || TractError::msg(format!("`{name}` is read but is no input"));
-            tensor.ok_or_else(unknown)
-        });
-        let ordered = ordered.collect::<TractResult<Vec<_>>>()?;
-        let shapes = ordered
-            .iter()
-            .map(|tensor| tensor.shape().to_vec())
-            .collect();
-        let plan = self.plan(shapes, &ordered)?;
-        let values = ordered.into_iter().map(value::from_tensor);
-        let results = plan.run(values.collect::<TractResult<_>>()?)?;
-        let named = self.outputs.iter().zip(results.iter());
+            values.push(match (inputs.remove(&name), held.get(&name)) {
+                (Some(tensor), _) => value::from_tensor(tensor)?,
+                (None, Some(kept)) => value::from_held(kept.as_ref())?,
+                (None, None) => return Err(unknown()),
+            });
+        }
+        let plan = self.plan(&values)?;
+        let results = plan.run(values)?;
+        let named = self.outputs.iter().zip(results);
         named
-            .map(|(port, value)| Ok((port.name.clone(), value::to_tensor(value)?)))
+            .map(|(port, value)| Ok((port.name.clone(), value::kept(value)?)))
             .collect()
     }
 
@@ -135,14 +132,15 @@ impl TractSession {
             .collect())
     }
 
-    fn plan(&mut self, shapes: Shapes, inputs: &[HostTensor]) -> TractResult<Plan> {
+    fn plan(&mut self, inputs: &[TValue]) -> TractResult<Plan> {
+        let shapes: Shapes = inputs.iter().map(|value| value.shape().to_vec()).collect();
         if let Some((_, plan)) = self.plans.iter().find(|(known, _)| *known == shapes) {
             return Ok(Arc::clone(plan));
         }
         let mut model = self.model.clone();
-        for (index, tensor) in inputs.iter().enumerate() {
-            let dtype = value::datum_type(tensor.dtype())?;
-            model.set_input_fact(index, InferenceFact::dt_shape(dtype, tensor.shape()))?;
+        for (index, value) in inputs.iter().enumerate() {
+            let fact = InferenceFact::dt_shape(value.datum_type(), value.shape());
+            model.set_input_fact(index, fact)?;
         }
         let plan = model.into_optimized()?.into_runnable()?;
         if self.plans.len() == KEPT_PLANS {

@@ -1,9 +1,10 @@
 //! A loaded component: a session of a runtime behind the manifest's description of it.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::RunError;
+use super::parts::{LoadedPart, Work};
 use super::ports::{Given, Spec};
 use super::solve::Sizes;
 use crate::backend::Session;
@@ -16,15 +17,20 @@ pub type Tensors = BTreeMap<String, Tensor>;
 pub struct Component {
     pub(super) name: String,
     pub(super) spec: Spec,
-    session: Mutex<Box<dyn Session>>,
+    work: Mutex<Work>,
 }
 
 impl Component {
-    pub(super) fn new(name: &str, spec: Spec, session: Box<dyn Session>) -> Self {
+    pub(super) fn new(
+        name: &str,
+        spec: Spec,
+        parts: Vec<LoadedPart>,
+        last: Box<dyn Session>,
+    ) -> Self {
         Self {
             name: name.to_owned(),
             spec,
-            session: Mutex::new(session),
+            work: Mutex::new(Work::new(parts, last)),
         }
     }
 
@@ -36,8 +42,22 @@ impl Component {
     /// Runs it once. [`RunError::Inputs`] lists everything in which the inputs differ from the manifest.
     pub fn run(&self, inputs: Tensors) -> Result<Tensors, RunError> {
         check_inputs(&self.name, &self.spec, &inputs)?;
-        let mut session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(session.run(inputs)?)
+        Ok(self.work().run(inputs)?)
+    }
+
+    /// Forgets the steps before. From now on work of a step is used again while less than `share` of what decides it
+    /// changes; at 0 never.
+    pub(super) fn begin(&self, share: f32) {
+        self.work().begin(share);
+    }
+
+    /// How many calls since [`Self::begin`] used work again.
+    pub(super) fn reused(&self) -> usize {
+        self.work().reused
+    }
+
+    fn work(&self) -> MutexGuard<'_, Work> {
+        self.work.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Runs it and takes one output; `shape` leaves out sizes that are not known.

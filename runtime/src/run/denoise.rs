@@ -55,12 +55,20 @@ impl Run<'_, '_> {
     pub(super) fn denoise(&mut self, stage: &str, op: &Denoise) -> Result<(), RunError> {
         let component = self.load(stage, &op.component)?;
         let takes: Vec<usize> = (0..self.takes.len()).collect();
-        for (group, takes) in takes.chunks(self.runner.together()).enumerate() {
+        for (group, takes) in takes.chunks(self.takes_at_once(op)?).enumerate() {
             self.denoise_together(stage, op, &component, takes, group)?;
         }
         self.passes_done += 1;
         self.steps_done += self.job.pass(&op.start)?.timesteps.len();
         Ok(())
+    }
+
+    /// Whether work is used again is decided for a whole call, so that a take equals what it is alone only alone.
+    pub(super) fn takes_at_once(&self, op: &Denoise) -> Result<usize, RunError> {
+        match self.job.pass(&op.start)?.step_cache > 0.0 {
+            true => Ok(1),
+            false => Ok(self.runner.together()),
+        }
     }
 
     fn denoise_together(
@@ -79,7 +87,8 @@ impl Run<'_, '_> {
         }
         let (fixed, mut latents) = self.fixed(op, pass, component, takes, starts)?;
         let initial = (fixed.mask.is_some() && pass.condition_noise > 0.0).then(|| latents.clone());
-        let groups = self.takes.len().div_ceil(self.runner.together());
+        let groups = self.takes.len().div_ceil(self.takes_at_once(op)?);
+        component.begin(pass.step_cache);
         for (index, &sigma) in pass.timesteps.iter().enumerate() {
             let begin = Instant::now();
             if let Some(initial) = &initial {
@@ -94,6 +103,7 @@ impl Run<'_, '_> {
                 elapsed: begin.elapsed(),
             });
         }
+        self.reused += component.reused();
         let (
             channels,
             VideoSize {

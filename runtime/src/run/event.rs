@@ -65,6 +65,8 @@ pub struct StageTime {
     pub component: String,
     /// Denoising steps; none for the other stages.
     pub steps: usize,
+    /// Steps that used work of an earlier one again.
+    pub reused: usize,
     /// Seconds until the component was ready.
     pub load_seconds: f64,
     /// Seconds of work after that.

@@ -137,6 +137,7 @@ impl Runner {
             texts: BTreeMap::new(),
             passes_done: 0,
             steps_done: 0,
+            reused: 0,
             events,
             observer,
             loading: Duration::ZERO,
@@ -180,6 +181,8 @@ pub(super) struct Run<'r, 'n> {
     pub texts: BTreeMap<String, BTreeMap<String, Arc<Text>>>,
     pub passes_done: usize,
     pub steps_done: usize,
+    /// Steps of the stage at work that used work of an earlier one again.
+    pub reused: usize,
     events: &'r mut dyn FnMut(Event<'_>),
     observer: Option<Observer<'r>>,
     loading: Duration,
@@ -213,6 +216,7 @@ impl Run<'_, '_> {
             stage: name.to_owned(),
             component: component.to_owned(),
             steps,
+            reused: std::mem::take(&mut self.reused),
             load_seconds: self.loading.as_secs_f64(),
             run_seconds: elapsed.saturating_sub(self.loading).as_secs_f64(),
         });
@@ -223,7 +227,7 @@ impl Run<'_, '_> {
         let StageOp::Denoise(op) = op else {
             return Ok(0);
         };
-        let groups = self.takes.len().div_ceil(self.runner.together());
+        let groups = self.takes.len().div_ceil(self.takes_at_once(op)?);
         Ok(groups * self.job.pass(&op.start)?.timesteps.len())
     }
 

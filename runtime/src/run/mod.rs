@@ -15,6 +15,7 @@ mod event;
 mod generate;
 mod geometry;
 mod job;
+mod parts;
 mod passes;
 mod plan;
 mod ports;

@@ -41,6 +41,8 @@ pub struct PassJob {
     pub(super) tone_map: f32,
     pub(super) decode_timestep: f32,
     pub(super) decode_noise_scale: f32,
+    /// How little the first block's work must change for the work of the others to be used again.
+    pub(super) step_cache: f32,
 }
 
 impl PassJob {
@@ -126,12 +128,34 @@ pub(super) fn passes(
                 settings.decode_noise_scale,
                 DECODE_NOISE_SCALE,
             )?,
+            step_cache: positive_or_zero("step_cache", settings.step_cache)?,
         };
+        check_step_cache(manifest, &pass)?;
         check_guidance(manifest, &pass)?;
         check_start(&pass)?;
         passes.push(pass);
     }
     Ok(passes)
+}
+
+/// Work can be used again only where the bundle was compiled in parts.
+fn check_step_cache(manifest: &Manifest, pass: &PassJob) -> Result<(), RunError> {
+    let denoises = manifest
+        .plan
+        .stages
+        .iter()
+        .filter_map(|stage| match &stage.op {
+            StageOp::Denoise(op) if op.start == pass.stage => {
+                manifest.components.get(&op.component)
+            }
+            _ => None,
+        });
+    let mut parts = denoises.flat_map(|component| &component.parts);
+    if pass.step_cache == 0.0 || parts.any(|part| part.reuse.is_some()) {
+        return Ok(());
+    }
+    let help = "the bundle was compiled without; compile it with --set defaults.step_cache=0.1";
+    Err(wrong("step_cache", pass.step_cache, help))
 }
 
 fn guidance(settings: &Settings) -> Result<GuidanceSchedule, RunError> {

@@ -7,6 +7,7 @@ use ltxc_bundle::{Bundle, Manifest, TargetInfo};
 
 use super::RunError;
 use super::component::{Component, Tensors, check_inputs};
+use super::parts::LoadedPart;
 use super::ports::Spec;
 use crate::backend::{self, Backend, BackendOptions, Provider, Runtime};
 
@@ -102,9 +103,14 @@ impl Runner {
         if let Some(component) = loaded.get(name) {
             return Ok(Arc::clone(component));
         }
-        let (spec, model) = (self.spec(name)?, self.model(name)?);
-        let session = self.backend.load(&self.bundle.path(model))?;
-        let component = Arc::new(Component::new(name, spec.clone(), session));
+        let (spec, described) = (self.spec(name)?, self.described(name)?);
+        let load = |model: &str| self.backend.load(&self.bundle.path(model));
+        let mut parts = Vec::new();
+        for part in &described.parts {
+            parts.push(LoadedPart::new(part.clone(), load(&part.model)?));
+        }
+        let last = load(&described.model)?;
+        let component = Arc::new(Component::new(name, spec.clone(), parts, last));
         if self.keep {
             loaded.insert(name.to_owned(), Arc::clone(&component));
         }
@@ -121,11 +127,9 @@ impl Runner {
         self.specs.get(name).ok_or_else(|| self.unknown(name))
     }
 
-    fn model(&self, name: &str) -> Result<&str, RunError> {
+    fn described(&self, name: &str) -> Result<&ltxc_bundle::Component, RunError> {
         let component = self.bundle.manifest.components.get(name);
-        component
-            .map(|component| component.model.as_str())
-            .ok_or_else(|| self.unknown(name))
+        component.ok_or_else(|| self.unknown(name))
     }
 
     fn unknown(&self, name: &str) -> RunError {

@@ -5,9 +5,9 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use ltxc_bundle::{Bundle, FileEntry, MANIFEST, Manifest, hash_file};
-use ltxc_runtime::backend::{self, Backend, BackendError, Session};
+use ltxc_runtime::backend::{self, Backend, BackendError, Held, Session, Values};
 use ltxc_runtime::run::{Runner, Tensors};
-use ltxc_runtime::tensor::Tensor;
+use ltxc_runtime::tensor::{DType, Tensor};
 use tempfile::TempDir;
 
 pub use super::plans::{CAPTION, manifest, model, port};
@@ -20,6 +20,7 @@ pub type Function = Box<dyn FnMut(Tensors) -> Tensors + Send>;
 pub struct Fake {
     functions: Arc<Mutex<BTreeMap<String, Arc<Mutex<Function>>>>>,
     loads: Arc<Mutex<Vec<String>>>,
+    ports: Arc<Mutex<BTreeMap<String, Vec<backend::Port>>>>,
 }
 
 impl Fake {
@@ -27,6 +28,17 @@ impl Fake {
         let function: Function = Box::new(function);
         let mut functions = self.functions.lock().unwrap();
         functions.insert(name.to_owned(), Arc::new(Mutex::new(function)));
+    }
+
+    /// Names what a model reads, which only the last of several parts has to know.
+    pub fn reads(&self, name: &str, inputs: &[&str]) {
+        let port = |name: &&str| backend::Port {
+            name: (*name).to_owned(),
+            dtype: DType::F32,
+            dims: Vec::new(),
+        };
+        let ports = inputs.iter().map(port).collect();
+        self.ports.lock().unwrap().insert(name.to_owned(), ports);
     }
 
     pub fn loads(&self) -> Vec<String> {
@@ -42,24 +54,36 @@ impl Backend for Fake {
     fn load(&self, model: &Path) -> Result<Box<dyn Session>, BackendError> {
         let name = model.file_stem().unwrap().to_string_lossy().into_owned();
         let function = Arc::clone(&self.functions.lock().unwrap()[&name]);
+        let ports = self.ports.lock().unwrap().get(&name).cloned();
         self.loads.lock().unwrap().push(name);
-        Ok(Box::new(FakeSession(function)))
+        Ok(Box::new(FakeSession(function, ports.unwrap_or_default())))
     }
 }
 
-struct FakeSession(Arc<Mutex<Function>>);
+struct FakeSession(Arc<Mutex<Function>>, Vec<backend::Port>);
 
 impl Session for FakeSession {
     fn inputs(&self) -> &[backend::Port] {
-        &[]
+        &self.1
     }
 
     fn outputs(&self) -> &[backend::Port] {
         &[]
     }
 
-    fn run(&mut self, inputs: Tensors) -> Result<Tensors, BackendError> {
-        Ok((self.0.lock().unwrap())(inputs))
+    fn call(
+        &mut self,
+        mut inputs: Tensors,
+        held: &Values,
+        _: bool,
+    ) -> Result<Values, BackendError> {
+        for (name, value) in held {
+            inputs.insert(name.clone(), value.tensor()?);
+        }
+        let outputs = (self.0.lock().unwrap())(inputs).into_iter();
+        Ok(outputs
+            .map(|(name, tensor)| (name, Arc::new(tensor) as Arc<dyn Held>))
+            .collect())
     }
 }
 
@@ -186,10 +210,10 @@ pub fn statistics(inputs: Tensors) -> Tensors {
 /// Writes the files that the manifest names, and opens the folder as a bundle.
 pub fn bundle(mut manifest: Manifest) -> (TempDir, Bundle) {
     let folder = tempfile::tempdir().unwrap();
-    let models = manifest
-        .components
-        .values()
-        .map(|component| component.model.clone());
+    let models = manifest.components.values().flat_map(|component| {
+        let parts = component.parts.iter().map(|part| part.model.clone());
+        parts.chain([component.model.clone()])
+    });
     let names: Vec<_> = models.chain(manifest.tokenizer.clone()).collect();
     for name in names {
         let path = folder.path().join(&name);

@@ -14,6 +14,7 @@ mod guidance;
 mod input;
 mod manifests;
 mod mistakes;
+mod parts;
 mod passes;
 mod plans;
 mod recorded;

@@ -71,6 +71,33 @@ fn transformer() {
     });
 }
 
+/// In one piece, and cut where work may be used again (with none used again), instead of in the two parts above.
+#[test]
+fn transformer_in_other_parts() {
+    let mut errors = Errors::default();
+    for case in CASES.iter() {
+        for change in [("hoist", "false"), ("defaults.step_cache", "0")] {
+            let cut = case.with(&[change]);
+            let parts = cut.runner.manifest().components["transformer"].parts.len();
+            assert_eq!(parts, if change.0 == "hoist" { 0 } else { 3 });
+            for name in golden_names(&case.folder, "dit_forward") {
+                let golden = golden(&case.folder, &name);
+                let rows = golden.get("input.tokens").shape()[0];
+                let keep = vec![1f32; blocks(case) * rows];
+                let keep = Tensor::new([blocks(case), rows], keep).unwrap();
+                let error = velocity_difference(&cut, &golden, keep);
+                errors.note(
+                    &case.name,
+                    &format!("{name} {}", change.0),
+                    error,
+                    COMPONENT,
+                );
+            }
+        }
+    }
+    errors.finish();
+}
+
 /// Every way to perturb rows is a graph of its own.
 #[test]
 fn perturbed_transformer() {

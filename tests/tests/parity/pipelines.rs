@@ -32,6 +32,20 @@ fn whole_runs() {
     errors.finish();
 }
 
+/// Cut where work may be used again, with none used again.
+#[test]
+fn a_run_that_uses_nothing_again() {
+    let mut errors = Errors::default();
+    let case = CASES[0].with(&[("defaults.step_cache", "0")]);
+    for name in golden_names(&case.folder, "pipe_t2v") {
+        let golden = golden(&case.folder, &name);
+        if Variant::of(&golden.meta) == Variant::default() {
+            compare(&case, &name, &golden, &mut errors);
+        }
+    }
+    errors.finish();
+}
+
 /// What a golden needs that is decided when a bundle is compiled.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Variant {

@@ -23,7 +23,11 @@ pub fn command(args: &DumpArgs) -> Outcome {
     let checkpoints = project.open_checkpoints()?;
     for (name, graph) in project.components(&checkpoints)? {
         match args.lowered {
-            true => show(args, &project.lower(&name, graph)?.graph)?,
+            true => {
+                for part in project.lower(&name, graph)? {
+                    show(args, &part.graph)?;
+                }
+            }
             false => show(args, &graph)?,
         }
     }

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeSet;
 
+use ltxc_ir::attrs::Per;
 use ltxc_passes::PassReport;
+use ltxc_passes::transforms::hoist::held_bytes;
 
 use crate::args::ExplainArgs;
-use crate::compile::Project;
+use crate::compile::{Compiled, Project};
 use crate::failure::{Failure, Outcome};
 use crate::output::say;
 
@@ -19,10 +21,12 @@ pub fn command(args: &ExplainArgs) -> Outcome {
     let checkpoints = project.open_checkpoints()?;
     say!("target {}: {}", project.target.name, project.target.doc);
     for (name, graph) in project.components(&checkpoints)? {
-        let compiled = project.explain(&name, graph)?;
-        say!("\n{name}: {} operations", compiled.graph.len());
-        for (report, spec) in compiled.reports.iter().zip(project.passes(&name)?) {
-            show(report, &spec.because, args.diff.as_deref())?;
+        let (parts, passes) = (project.explain(&name, graph)?, project.passes(&name)?);
+        for part in &parts {
+            headline(&name, part, parts.len())?;
+            for (report, spec) in part.reports.iter().zip(&passes) {
+                show(report, &spec.because, args.diff.as_deref())?;
+            }
         }
     }
     Ok(())
@@ -42,6 +46,22 @@ fn check_runs(project: &Project, pass: &str) -> Outcome {
         project.target.name,
         known.join(", ")
     )))
+}
+
+/// The component or, where it has several, the part; what it keeps is what runs at other times read of it.
+fn headline(name: &str, part: &Compiled, parts: usize) -> Outcome {
+    let operations = part.graph.len();
+    match (parts, part.per) {
+        (1, _) => say!("\n{name}: {operations} operations"),
+        (_, Per::Step) => say!("\n{name}, {}: {operations} operations", part.name),
+        (_, Per::Video) => say!(
+            "\n{name}, {}, once for a video: {operations} operations; keeps {} values, {} bytes",
+            part.name,
+            part.graph.graph_outputs().len(),
+            held_bytes(&part.graph)
+        ),
+    }
+    Ok(())
 }
 
 fn show(report: &PassReport, because: &str, diff: Option<&str>) -> Outcome {

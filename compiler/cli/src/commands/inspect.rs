@@ -1,6 +1,8 @@
 //! `ltxc inspect`
 
-use ltxc_bundle::{Bundle, Component, Port};
+use ltxc_bundle::{Bundle, Component, Manifest, Part, Per, Port, Settings};
+use ltxc_ir::{Dtype, Size};
+use ltxc_runtime::run::{Call, Job};
 use serde_json::{Value, json};
 
 use crate::args::InspectArgs;
@@ -31,8 +33,9 @@ pub fn command(args: &InspectArgs) -> Outcome {
         manifest.model.pixels_per_latent,
         manifest.model.latent_channels
     );
+    let calls = calls(manifest);
     for (name, component) in &manifest.components {
-        show(name, component)?;
+        show(name, component, &calls)?;
     }
     let total: u64 = manifest.files.values().map(|file| file.bytes).sum();
     say!("\n{} files, {}", manifest.files.len(), bytes(total));
@@ -42,7 +45,16 @@ pub fn command(args: &InspectArgs) -> Outcome {
     Ok(())
 }
 
-fn show(name: &str, component: &Component) -> Outcome {
+/// What a run of the default size asks of the components; nothing where the bundle holds no whole pipeline.
+fn calls(manifest: &Manifest) -> Vec<Call> {
+    let settings = Settings {
+        prompt: Some(String::new()),
+        ..Settings::default()
+    };
+    Job::calls(manifest, settings).unwrap_or_default()
+}
+
+fn show(name: &str, component: &Component, calls: &[Call]) -> Outcome {
     let dtypes: Vec<String> = component
         .weight_dtypes
         .iter()
@@ -58,6 +70,10 @@ fn show(name: &str, component: &Component) -> Outcome {
         "  memory of the weights once loaded as f32: {}",
         bytes(component.parameters * 4)
     );
+    for part in &component.parts {
+        let calls = calls.iter().filter(|call| call.component == *name);
+        say!("  {}", describe_part(part, calls));
+    }
     for port in &component.inputs {
         say!("  in   {}", describe(port));
     }
@@ -73,6 +89,38 @@ fn show(name: &str, component: &Component) -> Outcome {
         say!("  size {size}: {} to {}{choices}", limits.min, limits.max);
     }
     Ok(())
+}
+
+fn describe_part<'a>(part: &Part, calls: impl Iterator<Item = &'a Call>) -> String {
+    let when = match part.per {
+        Per::Video => "once for a video",
+        Per::Step => "at every step",
+    };
+    let mut kept = part.outputs.iter().map(port_bytes);
+    let kept = kept.try_fold(Size::from(0), |sum, bytes| Some(sum + bytes?));
+    let kept = kept.unwrap_or_default();
+    let of_call = |call: &Call| kept.eval(&|size| call.sizes.get(size).copied());
+    let most = calls
+        .filter_map(of_call)
+        .max()
+        .and_then(|n| u64::try_from(n).ok());
+    let most = most.map_or_else(String::new, |n| {
+        format!(", {} at the default size", bytes(n))
+    });
+    format!(
+        "part {} ({}), {when}: keeps {} values, {kept} bytes{most}",
+        part.name,
+        part.model,
+        part.outputs.len()
+    )
+}
+
+/// The bytes of a port's tensor, if the manifest speaks of sizes as the compiler writes them.
+fn port_bytes(port: &Port) -> Option<Size> {
+    let dtype: Dtype = port.dtype.parse().ok()?;
+    let bytes = Size::from(dtype.bytes() as i64);
+    let mut sizes = port.shape.iter().map(|size| size.parse::<Size>().ok());
+    sizes.try_fold(bytes, |product, size| Some(product * size?))
 }
 
 fn describe(port: &Port) -> String {

@@ -46,6 +46,13 @@ pub fn command(args: &RunArgs) -> Outcome {
         )
         .map_err(|e| Failure::Input(e.into()))?;
     view.finish();
+    for stage in stages.iter().filter(|stage| stage.reused > 0) {
+        let (reused, steps) = (stage.reused, stage.steps);
+        note!(
+            "{}: {reused} of {steps} steps used work of an earlier one again (step_cache)",
+            stage.stage
+        );
+    }
     match args.json {
         true => say!(
             "{}",

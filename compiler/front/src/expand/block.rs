@@ -62,6 +62,9 @@ impl<'f> Expander<'f> {
         let mut carried = turn.carry.clone();
         for index in 0..times {
             carried = self.one_turn(frame.clone(), key, &turn, &target, block, index, carried)?;
+            if let (1, Some(value)) = (carried.len(), carried.values().next()) {
+                frame.locals.insert(format!("{}.{index}", key.name), *value);
+            }
         }
         bind_results(frame, key, carried);
         Ok(())

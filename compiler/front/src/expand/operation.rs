@@ -355,6 +355,7 @@ impl<'f> Expander<'f> {
             dtype: ltxc_ir::Dtype::F32,
             shape,
             source,
+            per: ltxc_ir::attrs::Per::Step,
         };
         let id = self.add(frame, &key.name, op.into(), &[], key.span)?;
         frame.locals.insert(key.name.clone(), Some(id));

@@ -5,7 +5,7 @@ use thiserror::Error;
 
 use crate::attrs::parse_attributes;
 use crate::fact::Fact;
-use crate::graph::{Graph, NodeId, Origin};
+use crate::graph::{Graph, NodeId, Origin, Reuse};
 use crate::op::Op;
 use crate::sizes::SizeRange;
 
@@ -41,10 +41,11 @@ fn parse_line(graph: &mut Graph, line: &str) -> Result<(), String> {
         "doc" => rest.clone_into(&mut graph.doc),
         "size" => parse_size(graph, rest)?,
         "return" => parse_return(graph, rest)?,
+        "reuse" => parse_reuse(graph, rest)?,
         _ if word.starts_with('%') => parse_node(graph, line)?,
         _ => {
             return Err(format!(
-                "`{word}` starts no line; graph, doc, size, return and %name do"
+                "`{word}` starts no line; graph, doc, size, reuse, return and %name do"
             ));
         }
     }
@@ -78,6 +79,17 @@ fn parse_return(graph: &mut Graph, rest: &str) -> Result<(), String> {
         .ok_or("`return NAME = %value` is meant")?;
     let value = find(graph, value.trim())?;
     graph.output(name.trim(), value);
+    Ok(())
+}
+
+fn parse_reuse(graph: &mut Graph, rest: &str) -> Result<(), String> {
+    let names = rest.split(',').map(|text| {
+        let id = find(graph, text.trim())?;
+        Ok(graph.node(id).name.clone())
+    });
+    let names = names.collect::<Result<Vec<_>, String>>()?;
+    let [start, first, last] = names.try_into().map_err(|_| "`reuse` names three values")?;
+    graph.reuse = Some(Reuse { start, first, last });
     Ok(())
 }
 

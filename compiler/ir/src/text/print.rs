@@ -46,13 +46,20 @@ fn range_text(range: &SizeRange) -> String {
 }
 
 pub(super) fn footer(graph: &Graph) -> String {
-    graph
+    let reuse = graph.reuse.as_ref().map_or_else(String::new, |reuse| {
+        format!(
+            "reuse %{}, %{}, %{}\n",
+            reuse.start, reuse.first, reuse.last
+        )
+    });
+    let returns = graph
         .graph_outputs()
         .iter()
         .fold(String::new(), |mut out, (name, value)| {
             let _ = writeln!(out, "return {name} = %{}", graph.node(*value).name);
             out
-        })
+        });
+    reuse + &returns
 }
 
 /// One node: `%name : type = op(%a, %b) {attributes} ; source by rule`.

@@ -50,6 +50,7 @@ pub fn specialize(graph: &Graph, bindings: &Bindings) -> Result<Graph, Specializ
     let number = |name: &str| bound.get(name).map(|value| Size::from(*value));
     let mut made = Graph::new(graph.name.clone());
     made.doc.clone_from(&graph.doc);
+    made.reuse.clone_from(&graph.reuse);
     for (name, range) in &graph.sizes.0 {
         if !bound.contains_key(name) {
             made.sizes

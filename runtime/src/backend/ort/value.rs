@@ -1,8 +1,11 @@
 //! Between [`Tensor`]s and the values of ONNX Runtime.
 
+use std::any::Any;
+
+use ort::session::SessionInputValue;
 use ort::value::{DynValue, Outlet, TensorElementType, ValueType};
 
-use crate::backend::{BackendError, Dim, Port, Runtime};
+use crate::backend::{BackendError, Dim, Held, Port, Runtime};
 use crate::tensor::{DType, Data, Tensor, TensorError};
 
 pub(super) fn ports(outlets: &[Outlet]) -> Result<Vec<Port>, BackendError> {
@@ -65,27 +68,71 @@ pub(super) fn from_tensor(tensor: Tensor) -> ort::Result<DynValue> {
     })
 }
 
-/// Copies the elements out of the runtime's memory.
-pub(super) fn to_tensor(name: &str, value: &DynValue) -> Result<Tensor, BackendError> {
-    let unsupported = || BackendError::PortType {
-        name: name.to_owned(),
-        found: value.dtype().to_string(),
-    };
-    let ValueType::Tensor { ty, shape, .. } = value.dtype() else {
-        return Err(unsupported());
-    };
-    let dtype = dtype(*ty).ok_or_else(unsupported)?;
-    let failed = |reason| BackendError::Run {
+/// A result in the runtime's memory, which may be a device's.
+pub(super) struct Kept {
+    name: String,
+    dtype: DType,
+    shape: Vec<usize>,
+    value: DynValue,
+}
+
+impl Kept {
+    /// Keeps an output that is a tensor of a type that [`Tensor`] can hold.
+    pub(super) fn new(name: &str, value: DynValue) -> Result<Self, BackendError> {
+        let unsupported = || BackendError::PortType {
+            name: name.to_owned(),
+            found: value.dtype().to_string(),
+        };
+        let ValueType::Tensor { ty, shape, .. } = value.dtype() else {
+            return Err(unsupported());
+        };
+        let shape = shape.iter().map(|&size| usize::try_from(size));
+        let shape = shape.collect::<Result<Vec<_>, _>>();
+        let shape = shape.map_err(|error| failed(format!("the shape of `{name}`: {error}")))?;
+        Ok(Self {
+            name: name.to_owned(),
+            dtype: dtype(*ty).ok_or_else(unsupported)?,
+            shape,
+            value,
+        })
+    }
+}
+
+impl Held for Kept {
+    fn dtype(&self) -> DType {
+        self.dtype
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    /// Copies the elements out of the runtime's memory.
+    fn tensor(&self) -> Result<Tensor, BackendError> {
+        let failed = |error: &dyn std::error::Error| failed(format!("`{}`: {error}", self.name));
+        let data = elements(self.dtype, &self.value).map_err(|error| failed(&error))?;
+        Tensor::new(self.shape.clone(), data).map_err(|error: TensorError| failed(&error))
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+fn failed(reason: String) -> BackendError {
+    BackendError::Run {
         runtime: Runtime::OnnxRuntime,
         reason,
-    };
-    let shape = shape
-        .iter()
-        .map(|&size| usize::try_from(size))
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| failed(format!("the shape of `{name}`: {error}")))?;
-    let data = elements(dtype, value).map_err(|error| failed(error.to_string()))?;
-    Tensor::new(shape, data).map_err(|error: TensorError| failed(error.to_string()))
+    }
+}
+
+/// The value itself if this runtime made it, else a copy.
+pub(super) fn from_held(held: &dyn Held) -> Result<SessionInputValue<'_>, BackendError> {
+    if let Some(kept) = held.as_any().downcast_ref::<Kept>() {
+        return Ok((&kept.value).into());
+    }
+    let value = from_tensor(held.tensor()?).map_err(|error| failed(error.to_string()))?;
+    Ok(value.into())
 }
 
 fn elements(dtype: DType, value: &DynValue) -> ort::Result<Data> {

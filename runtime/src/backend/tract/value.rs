@@ -1,5 +1,8 @@
 //! Between host tensors and those of tract, and from ONNX types to ports.
 
+use std::any::Any;
+use std::sync::Arc;
+
 use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::tensor_shape_proto::{Dimension, dimension};
 use tract_onnx::pb::type_proto::{self, Value};
@@ -7,7 +10,7 @@ use tract_onnx::pb::{ModelProto, ValueInfoProto};
 use tract_onnx::prelude::tract_ndarray::ArrayD;
 use tract_onnx::prelude::*;
 
-use crate::backend::{BackendError, Dim, Port};
+use crate::backend::{BackendError, Dim, Held, Port, Runtime};
 use crate::tensor::{DType, Data, Element, Tensor as HostTensor};
 
 /// The inputs and outputs of the main graph; none if there is no graph, which
@@ -71,18 +74,6 @@ fn dtype(element: DataType) -> Option<DType> {
     }
 }
 
-pub(super) fn datum_type(dtype: DType) -> TractResult<DatumType> {
-    Ok(match dtype {
-        DType::F32 => DatumType::F32,
-        DType::F16 => DatumType::F16,
-        DType::I64 => DatumType::I64,
-        DType::I32 => DatumType::I32,
-        DType::U8 => DatumType::U8,
-        DType::Bool => DatumType::Bool,
-        DType::BF16 => return Err(no_bf16()),
-    })
-}
-
 pub(super) fn from_tensor(tensor: HostTensor) -> TractResult<TValue> {
     fn wrap<T: Datum>(shape: Vec<usize>, values: Vec<T>) -> TractResult<Tensor> {
         Ok(ArrayD::from_shape_vec(shape, values)?.into_tensor())
@@ -100,9 +91,61 @@ pub(super) fn from_tensor(tensor: HostTensor) -> TractResult<TValue> {
     Ok(tensor?.into_tvalue())
 }
 
-/// Copies the elements; symbolic integers, which tract uses for shapes, become
-/// plain ones.
-pub(super) fn to_tensor(value: &Tensor) -> TractResult<HostTensor> {
+/// A result in tract's memory.
+struct Kept {
+    dtype: DType,
+    tensor: Arc<Tensor>,
+}
+
+impl Held for Kept {
+    fn dtype(&self) -> DType {
+        self.dtype
+    }
+
+    fn shape(&self) -> &[usize] {
+        self.tensor.shape()
+    }
+
+    fn tensor(&self) -> Result<HostTensor, BackendError> {
+        to_tensor(&self.tensor).map_err(|error| BackendError::Run {
+            runtime: Runtime::Tract,
+            reason: format!("{error:#}"),
+        })
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+/// Keeps a result; symbolic integers, which tract uses for shapes, become plain ones.
+pub(super) fn kept(value: TValue) -> TractResult<Arc<dyn Held>> {
+    let tensor = match value.datum_type() {
+        DatumType::TDim => value.cast_to::<i64>()?.into_owned().into_arc_tensor(),
+        _ => value.into_arc_tensor(),
+    };
+    let dtype = match tensor.datum_type() {
+        DatumType::F32 => DType::F32,
+        DatumType::F16 => DType::F16,
+        DatumType::I64 => DType::I64,
+        DatumType::I32 => DType::I32,
+        DatumType::U8 => DType::U8,
+        DatumType::Bool => DType::Bool,
+        other => return Err(TractError::msg(format!("an output has the type {other:?}"))),
+    };
+    Ok(Arc::new(Kept { dtype, tensor }))
+}
+
+/// The value itself if tract made it, else a copy.
+pub(super) fn from_held(held: &dyn Held) -> TractResult<TValue> {
+    match held.as_any().downcast_ref::<Kept>() {
+        Some(kept) => Ok(Arc::clone(&kept.tensor).into_tvalue()),
+        None => from_tensor(held.tensor()?),
+    }
+}
+
+/// Copies the elements.
+fn to_tensor(value: &Tensor) -> TractResult<HostTensor> {
     fn elements<T: Datum + Element>(value: &Tensor) -> TractResult<Vec<T>> {
         Ok(value.to_plain_array_view::<T>()?.iter().copied().collect())
     }
@@ -113,7 +156,6 @@ pub(super) fn to_tensor(value: &Tensor) -> TractResult<HostTensor> {
         DatumType::I32 => elements::<i32>(value)?.into(),
         DatumType::U8 => elements::<u8>(value)?.into(),
         DatumType::Bool => elements::<bool>(value)?.into(),
-        DatumType::TDim => elements::<i64>(value.cast_to::<i64>()?.as_ref())?.into(),
         other => return Err(TractError::msg(format!("an output has the type {other:?}"))),
     };
     Ok(HostTensor::new(value.shape(), data)?)
