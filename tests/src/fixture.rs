@@ -66,6 +66,7 @@ pub fn capable() -> Capabilities {
         half_weights: true,
         bf16: true,
         fp8_weights: true,
+        memory: ltxc_passes::memory::MemoryModel::default(),
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use ltxc_front::Role;
 
-use crate::sizes::AskedSize;
+use crate::sizes::{AskedSize, Bytes};
 
 /// Compiles LTX-Video graphs and checkpoints to ONNX bundles and runs them.
 #[derive(Debug, Parser)]
@@ -58,6 +58,17 @@ pub enum Command {
     Dump(DumpArgs),
     /// Say what each pass did, and why a rule declined.
     Explain(ExplainArgs),
+    /// Say how much memory a run needs, before anything is compiled.
+    #[command(after_help = "Examples:
+  ltxc plan presets/shapes.yaml
+  ltxc plan ltxv --checkpoint model.safetensors --size 1920x1080x257 --memory-budget 8GB
+  ltxc plan ltxv --checkpoint benches/peers/headers/13b.json --target ort-tensorrt --size 1920x1080x257 --json")]
+    Plan(PlanArgs),
+    /// Compare the graphs of two presets, or of one under other options.
+    #[command(after_help = "Examples:
+  ltxc diff presets/shapes.yaml presets/shapes.yaml --against-target tract
+  ltxc diff ltxv-2b-0.9.5 ltxv-2b-0.9.8-distilled --checkpoint model.safetensors --component transformer")]
+    Diff(DiffArgs),
     /// Describe a bundle: sizes, parameters, element types, inputs, outputs.
     Inspect(InspectArgs),
     /// Measure how good the videos of a bundle are.
@@ -123,6 +134,9 @@ pub struct ProjectArgs {
     /// Rows of the transformer with --size; what the guidance of the preset needs where left out.
     #[arg(long, value_name = "N", requires = "size", value_parser = clap::value_parser!(u32).range(1..))]
     pub rows: Option<u32>,
+    /// Memory that a component may need, with --size; more is saved by computing some tokens at a time.
+    #[arg(long, value_name = "8GB", requires = "size")]
+    pub memory_budget: Option<Bytes>,
 }
 
 impl ProjectArgs {
@@ -324,6 +338,46 @@ pub struct ExplainArgs {
     /// Show the lines that this pass changed.
     #[arg(long, value_name = "PASS")]
     pub diff: Option<String>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub project: ProjectArgs,
+}
+
+/// `ltxc plan`
+#[derive(Debug, Args)]
+pub struct PlanArgs {
+    /// The preset.
+    pub preset: String,
+    /// Print as JSON, in bytes.
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub project: ProjectArgs,
+}
+
+/// `ltxc diff`
+#[derive(Debug, Args)]
+pub struct DiffArgs {
+    /// The preset whose lines get a `-`.
+    pub before: String,
+    /// The preset whose lines get a `+`.
+    pub after: String,
+    /// Which component; all that both have where left out.
+    #[arg(long, value_name = "COMPONENT")]
+    pub component: Option<String>,
+    /// Target of the second preset, where it is another than the first's.
+    #[arg(long, value_name = "NAME")]
+    pub against_target: Option<String>,
+    /// Recipe of the second preset. May be repeated.
+    #[arg(long, value_name = "NAME")]
+    pub against_quant: Vec<String>,
+    /// Size of the second preset.
+    #[arg(long, value_name = "WIDTHxHEIGHTxFRAMES")]
+    pub against_size: Option<AskedSize>,
+    /// The graphs as they are written, before any pass.
+    #[arg(long)]
+    pub written: bool,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub project: ProjectArgs,

@@ -11,6 +11,7 @@ use ltxc_front::{
     TargetFile, expand,
 };
 use ltxc_ir::{Graph, Verified};
+use ltxc_passes::memory;
 use ltxc_passes::{Capabilities, PassError, PassReport, PassSpec};
 use serde_json::Value as Json;
 
@@ -46,6 +47,8 @@ pub struct CompileOptions {
     pub size: Option<AskedSize>,
     /// Rows of the transformer, instead of what the guidance of the defaults needs; with `size` only.
     pub rows: Option<i64>,
+    /// Bytes that a component may need; more are saved by taking tokens in chunks.
+    pub budget: Option<u64>,
 }
 
 /// Every file of a compile, read but not yet expanded.
@@ -79,6 +82,8 @@ pub struct Project {
     pub size: Option<AskedSize>,
     /// Rows of the transformer, instead of what the guidance of the defaults needs.
     pub rows: Option<i64>,
+    /// Bytes that a component may need.
+    pub budget: Option<u64>,
 }
 
 /// A component on its way to a bundle.
@@ -88,6 +93,10 @@ pub struct Compiled {
     pub graph: Verified,
     /// What each pass did.
     pub reports: Vec<PassReport>,
+    /// The passes, in order.
+    pub passes: Vec<PassSpec>,
+    /// What was chosen for it, in a sentence.
+    pub note: Option<String>,
 }
 
 type Driver =
@@ -128,6 +137,7 @@ impl Project {
             defaults: defaults(&preset, options.size)?,
             size: options.size,
             rows: options.rows,
+            budget: options.budget,
             plan: read_plan(&pipeline, &options.only)?,
             loras: options.loras.clone(),
             fp8: read_fp8(options, &preset)?,
@@ -165,6 +175,12 @@ impl Project {
     pub fn open_checkpoints(&self) -> Outcome<BTreeMap<Role, Checkpoint>> {
         let open = |role| Ok((role, self.open_role(role)?));
         self.roles().into_iter().map(open).collect()
+    }
+
+    /// Opens every checkpoint that is given, by role.
+    pub fn open_given(&self) -> Outcome<BTreeMap<Role, Checkpoint>> {
+        let open = |role: &Role| Ok((*role, self.open_role(*role)?));
+        self.checkpoints.keys().map(open).collect()
     }
 
     fn open_role(&self, role: Role) -> Outcome<Checkpoint> {
@@ -245,13 +261,48 @@ impl Project {
     }
 
     fn lower_by(&self, driver: Driver, component: &str, graph: Graph) -> Outcome<Compiled> {
+        let Some(budget) = self.budget else {
+            return self.lower_in_chunks(driver, component, graph, None);
+        };
+        let model = self.capabilities()?.memory;
+        let needs = |compiled: &Compiled| memory::plan(&compiled.graph, model).total();
+        let mut best = self.lower_in_chunks(driver, component, graph.clone(), None)?;
+        let (before, mut chosen) = (needs(&best), None);
+        for tokens in CHUNKS {
+            if needs(&best) <= budget {
+                break;
+            }
+            let next = self.lower_in_chunks(driver, component, graph.clone(), Some(tokens))?;
+            if needs(&next) < needs(&best) {
+                (best, chosen) = (next, Some(tokens));
+            }
+        }
+        best.note = budget_note(component, budget, before, needs(&best), chosen);
+        Ok(best)
+    }
+
+    /// Runs the passes; tokens are taken in chunks of so many where a number is given.
+    fn lower_in_chunks(
+        &self,
+        driver: Driver,
+        component: &str,
+        graph: Graph,
+        tokens: Option<i64>,
+    ) -> Outcome<Compiled> {
         let failed = |e: PassError| match e.is_bug() {
             true => Failure::Bug(e.to_string()),
             false => Failure::Input(anyhow::anyhow!("{}: {e}", self.target.source.name)),
         };
-        let (passes, can) = (self.passes(component)?, self.capabilities()?);
+        let can = self.capabilities()?;
+        let mut passes: Vec<PassSpec> = tokens.into_iter().flat_map(chunk_passes).collect();
+        passes.extend(self.passes(component)?);
         let (graph, reports) = driver(graph, &passes, &can).map_err(failed)?;
-        Ok(Compiled { graph, reports })
+        Ok(Compiled {
+            graph,
+            reports,
+            passes,
+            note: None,
+        })
     }
 
     /// What rules may ask of the target.
@@ -280,6 +331,42 @@ impl Project {
                 .map_err(|e| Failure::Input(e.into()))?;
         }
         Ok(())
+    }
+}
+
+/// Numbers of tokens of a chunk that a memory budget tries, each half of the one before.
+const CHUNKS: [i64; 8] = [32768, 16384, 8192, 4096, 2048, 1024, 512, 256];
+
+/// The passes that take so many tokens at a time, before all others.
+fn chunk_passes(tokens: i64) -> [PassSpec; 2] {
+    ["chunk-attention", "chunk-feed-forward"].map(|pass| PassSpec {
+        pass: pass.to_owned(),
+        with: serde_json::json!({"tokens": tokens}),
+        because: "The memory budget asks for it.".to_owned(),
+    })
+}
+
+/// What a budget led to, if it led to anything.
+fn budget_note(
+    component: &str,
+    budget: u64,
+    before: u64,
+    after: u64,
+    tokens: Option<i64>,
+) -> Option<String> {
+    let gb = |bytes: u64| format!("{:.2} GB", bytes as f64 / 1e9);
+    let over = match after > budget {
+        true => format!(", still over the budget of {}", gb(budget)),
+        false => String::new(),
+    };
+    match tokens {
+        Some(tokens) => Some(format!(
+            "`{component}` takes {tokens} tokens at a time: {} instead of {}{over}",
+            gb(after),
+            gb(before)
+        )),
+        None if after > budget => Some(format!("`{component}` needs {}{over}", gb(after))),
+        None => None,
     }
 }
 

@@ -44,6 +44,23 @@ impl FromStr for AskedSize {
     }
 }
 
+/// A number of bytes, written as `8GB`, `500MB` or a plain number; a GB is 10^9.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bytes(pub u64);
+
+impl FromStr for Bytes {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let units = [("GB", 1e9), ("MB", 1e6), ("KB", 1e3), ("", 1.0)];
+        let read = |(unit, factor): (&str, f64)| {
+            let number: f64 = text.strip_suffix(unit)?.trim().parse().ok()?;
+            (number >= 0.0 && number < 1e15).then_some(Self((number * factor) as u64))
+        };
+        let found = units.into_iter().find_map(read);
+        found.ok_or_else(|| "write a number of bytes, such as 8GB or 500MB".to_owned())
+    }
+}
+
 impl AskedSize {
     /// The settings with this size.
     pub fn settings(self) -> Settings {
@@ -92,7 +109,19 @@ pub fn calls(project: &Project, checkpoints: &BTreeMap<Role, Checkpoint>) -> Out
         prompt: Some(String::new()),
         ..project.size.map(AskedSize::settings).unwrap_or_default()
     };
-    Job::calls(&manifest, settings).map_err(|e| Failure::Input(e.into()))
+    let calls = Job::calls(&manifest, settings).map_err(|e| Failure::Input(e.into()))?;
+    Ok(calls
+        .into_iter()
+        .map(|call| with_rows(project, call))
+        .collect())
+}
+
+/// The call with the rows that the project is compiled for, where it says so.
+fn with_rows(project: &Project, mut call: Call) -> Call {
+    if let Some(rows) = project.rows.filter(|_| project.denoises(&call.component)) {
+        call.sizes.insert("B".to_owned(), rows);
+    }
+    call
 }
 
 /// The graphs of the whole pipeline, also of components that are not compiled, as far as their checkpoint is open.
@@ -146,15 +175,7 @@ pub fn specialize_all(
     if project.size.is_none() {
         return Ok(graphs);
     }
-    let mut calls = calls(project, checkpoints)?;
-    if let Some(rows) = project.rows {
-        let batched = calls
-            .iter_mut()
-            .filter(|call| project.denoises(&call.component));
-        batched.for_each(|call| {
-            call.sizes.insert("B".to_owned(), rows);
-        });
-    }
+    let calls = calls(project, checkpoints)?;
     let one = |(name, graph): (String, Graph)| {
         let special = specialize(&graph, &common_sizes(&name, &graph, &calls));
         Ok((name, special.map_err(|e| Failure::Input(e.into()))?))

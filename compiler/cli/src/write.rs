@@ -36,7 +36,17 @@ pub fn write_bundle(
     progress: &mut dyn Progress,
 ) -> Outcome<PathBuf> {
     let checkpoints = project.open_checkpoints()?;
-    let notes: Vec<String> = project
+    if let Some((role, _)) = checkpoints
+        .iter()
+        .find(|(_, checkpoint)| checkpoint.is_outline())
+    {
+        let said = anyhow::anyhow!(
+            "the {} is an outline: it says shapes and holds no weights, so it can be planned, dumped and explained, not compiled",
+            role.name()
+        );
+        return Err(Failure::Input(said));
+    }
+    let mut notes: Vec<String> = project
         .preset
         .notes
         .iter()
@@ -59,6 +69,10 @@ pub fn write_bundle(
     let mut components = BTreeMap::new();
     for (name, graph) in graphs {
         let compiled = project.lower(&name, graph)?;
+        if let Some(note) = &compiled.note {
+            progress.note(note);
+            notes.push(note.clone());
+        }
         let checkpoint = &checkpoints[&project.role_of(&name)];
         progress.component(&name, weight_bytes(&compiled.graph, checkpoint));
         let source = ComponentSource {

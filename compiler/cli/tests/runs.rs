@@ -226,3 +226,43 @@ fn a_bundle_for_one_size_makes_the_same_video_and_no_other() {
         assert!(refused.stderr.contains(why), "{}", refused.stderr);
     }
 }
+
+/// What `ltxc plan` says of a transformer with real widths, of which only the shapes are there.
+#[test]
+fn a_plan_needs_no_weights_and_a_budget_is_kept() {
+    let plan = |more: &[&str]| -> (Value, String) {
+        let start = [
+            "plan",
+            "ltxv",
+            "--checkpoint",
+            "benches/peers/headers/2b.json",
+            "--only",
+            "transformer",
+            "--size",
+            "768x512x121",
+            "--rows",
+            "1",
+            "--json",
+        ];
+        let said = ltxc(&[&start, more].concat());
+        let text = said.stderr.clone();
+        (serde_json::from_str(&said.fine()).unwrap(), text)
+    };
+    let bytes = |plan: &Value, field: &str| plan["stages"][0][field].as_u64().unwrap();
+    let (free, _) = plan(&[]);
+    // 1.92 * 10^9 numbers of the released 2B transformer, widened to 32 bits.
+    assert!(
+        (7_600_000_000..7_800_000_000).contains(&bytes(&free, "weights")),
+        "{free}"
+    );
+    let (small, said) = plan(&["--memory-budget", "1MB"]);
+    assert!(
+        said.contains("tokens at a time") && said.contains("over the budget"),
+        "{said}"
+    );
+    assert_eq!(bytes(&free, "weights"), bytes(&small, "weights"));
+    assert!(
+        bytes(&small, "activations") < bytes(&free, "activations"),
+        "{small}"
+    );
+}

@@ -70,6 +70,21 @@ impl<'a> Match<'a> {
         &self.graph.node(self.root).name
     }
 
+    /// The operation that makes a value.
+    pub fn op_of(&self, id: NodeId) -> &'a Op {
+        &self.graph.node(id).op
+    }
+
+    /// The value at port `i` of the operation that makes another.
+    pub fn input_of(&self, id: NodeId, i: usize) -> Option<NodeId> {
+        self.graph.inputs_of(id).get(i).copied().flatten()
+    }
+
+    /// Whether one operation reads a value, and nobody outside the graph.
+    pub fn is_read_once(&self, id: NodeId) -> bool {
+        self.graph.users_of(id).len() == 1 && !self.graph.is_output(id)
+    }
+
     /// The type of any value.
     pub fn fact_of(&self, id: NodeId) -> &'a Fact {
         &self.graph.node(id).fact

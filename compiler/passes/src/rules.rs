@@ -1,5 +1,7 @@
 //! Every rule there is. One rule, one file, one name.
 
+mod chunk_attention;
+mod chunk_feed_forward;
 mod decompose_group_norm;
 mod decompose_rms_norm;
 mod decompose_rope;
@@ -25,6 +27,8 @@ type Build = fn(&Value) -> Result<Box<dyn Rule>, String>;
 
 /// Every rule, sorted by id.
 const BUILDS: &[Build] = &[
+    build::<chunk_attention::ChunkAttention>,
+    build::<chunk_feed_forward::ChunkFeedForward>,
     build::<decompose_group_norm::DecomposeGroupNorm>,
     build::<decompose_rms_norm::DecomposeRmsNorm>,
     build::<decompose_rope::DecomposeRope>,

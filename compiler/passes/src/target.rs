@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::memory::MemoryModel;
+
 /// The capabilities of a target; rules ask these, never a name.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -19,6 +21,9 @@ pub struct Capabilities {
     /// Whether 8-bit weights may be stored and widened by `DequantizeLinear` (opset 19).
     #[serde(default)]
     pub fp8_weights: bool,
+    /// How the runtime uses memory.
+    #[serde(default)]
+    pub memory: MemoryModel,
 }
 
 /// How a target wants attention.

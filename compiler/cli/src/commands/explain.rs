@@ -21,7 +21,7 @@ pub fn command(args: &ExplainArgs) -> Outcome {
     for (name, graph) in project.components(&checkpoints)? {
         let compiled = project.explain(&name, graph)?;
         say!("\n{name}: {} operations", compiled.graph.len());
-        for (report, spec) in compiled.reports.iter().zip(project.passes(&name)?) {
+        for (report, spec) in compiled.reports.iter().zip(&compiled.passes) {
             show(report, &spec.because, args.diff.as_deref())?;
         }
     }
