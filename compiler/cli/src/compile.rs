@@ -18,7 +18,7 @@ use serde_json::Value as Json;
 use crate::failure::{Failure, Outcome};
 use crate::pipeline::{check_target, read_graphs, read_options, read_plan};
 use crate::recipes::{check_recipe, passes_for, read_recipes};
-use crate::sizes::{AskedSize, specialize_all};
+use crate::sizes::{AskedSize, LatentGrid, specialize_all};
 
 /// What a caller may say about a compile.
 #[derive(Clone, Debug, Default)]
@@ -246,33 +246,49 @@ impl Project {
     }
 
     /// Runs the passes for a component.
-    pub fn lower(&self, component: &str, graph: Graph) -> Outcome<Compiled> {
-        self.lower_by(ltxc_passes::run, component, graph)
+    pub fn lower(
+        &self,
+        component: &str,
+        graph: Graph,
+        grid: Option<LatentGrid>,
+    ) -> Outcome<Compiled> {
+        self.lower_by(ltxc_passes::run, component, graph, grid)
     }
 
     /// As [`Project::lower`]; every report also carries what its pass changed.
-    pub fn explain(&self, component: &str, graph: Graph) -> Outcome<Compiled> {
-        self.lower_by(ltxc_passes::explain, component, graph)
+    pub fn explain(
+        &self,
+        component: &str,
+        graph: Graph,
+        grid: Option<LatentGrid>,
+    ) -> Outcome<Compiled> {
+        self.lower_by(ltxc_passes::explain, component, graph, grid)
     }
 
-    /// The passes for a component in order.
-    pub fn passes(&self, component: &str) -> Outcome<Vec<PassSpec>> {
-        passes_for(&self.target, &self.recipes, component)
+    /// The passes for a component in order. `grid` is what [`latent_grid`](crate::latent_grid) says.
+    pub fn passes(&self, component: &str, grid: Option<LatentGrid>) -> Outcome<Vec<PassSpec>> {
+        passes_for(&self.target, &self.recipes, component, grid)
     }
 
-    fn lower_by(&self, driver: Driver, component: &str, graph: Graph) -> Outcome<Compiled> {
+    fn lower_by(
+        &self,
+        driver: Driver,
+        component: &str,
+        graph: Graph,
+        grid: Option<LatentGrid>,
+    ) -> Outcome<Compiled> {
         let Some(budget) = self.budget else {
-            return self.lower_in_chunks(driver, component, graph, None);
+            return self.lower_in_chunks(driver, component, graph, grid, None);
         };
         let model = self.capabilities()?.memory;
         let needs = |compiled: &Compiled| memory::plan(&compiled.graph, model).total();
-        let mut best = self.lower_in_chunks(driver, component, graph.clone(), None)?;
+        let mut best = self.lower_in_chunks(driver, component, graph.clone(), grid, None)?;
         let (before, mut chosen) = (needs(&best), None);
         for tokens in CHUNKS {
             if needs(&best) <= budget {
                 break;
             }
-            let next = self.lower_in_chunks(driver, component, graph.clone(), Some(tokens))?;
+            let next = self.lower_in_chunks(driver, component, graph.clone(), grid, Some(tokens))?;
             if needs(&next) < needs(&best) {
                 (best, chosen) = (next, Some(tokens));
             }
@@ -287,6 +303,7 @@ impl Project {
         driver: Driver,
         component: &str,
         graph: Graph,
+        grid: Option<LatentGrid>,
         tokens: Option<i64>,
     ) -> Outcome<Compiled> {
         let failed = |e: PassError| match e.is_bug() {
@@ -295,7 +312,7 @@ impl Project {
         };
         let can = self.capabilities()?;
         let mut passes: Vec<PassSpec> = tokens.into_iter().flat_map(chunk_passes).collect();
-        passes.extend(self.passes(component)?);
+        passes.extend(self.passes(component, grid)?);
         let (graph, reports) = driver(graph, &passes, &can).map_err(failed)?;
         Ok(Compiled {
             graph,

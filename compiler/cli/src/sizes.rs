@@ -11,7 +11,7 @@ use ltxc_export::interface;
 use ltxc_front::Role;
 use ltxc_ir::Graph;
 use ltxc_passes::transforms::specialize::{Bindings, specialize};
-use ltxc_runtime::run::{Call, Job};
+use ltxc_runtime::run::{Call, Compression, Job, VideoSize};
 
 use crate::compile::Project;
 use crate::failure::{Failure, Outcome};
@@ -164,6 +164,28 @@ pub fn common_sizes(component: &str, graph: &Graph, calls: &[Call]) -> Bindings 
         common.retain(|name, n| sizes.get(name) == Some(n));
     }
     common
+}
+
+/// Latent frames, rows and columns.
+pub type LatentGrid = [usize; 3];
+
+/// The latents of the only video that the project is compiled for.
+pub fn latent_grid(
+    project: &Project,
+    checkpoints: &BTreeMap<Role, Checkpoint>,
+) -> Outcome<Option<LatentGrid>> {
+    let Some(size) = project.size else {
+        return Ok(None);
+    };
+    let plan = read_plan(&project.pipeline, &[])?;
+    let model = model_facts(&plan, &whole_pipeline(project, checkpoints)?, checkpoints);
+    let compression = Compression::new(&model).map_err(|e| Failure::Input(e.into()))?;
+    let latents = compression.latents_of(VideoSize {
+        frames: size.frames,
+        height: size.height,
+        width: size.width,
+    });
+    Ok(Some([latents.frames, latents.height, latents.width]))
 }
 
 /// The graphs for the size that the project is compiled for, if it is for one.

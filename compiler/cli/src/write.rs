@@ -14,7 +14,8 @@ use serde_json::Value as Json;
 
 use crate::compile::{Project, section};
 use crate::failure::{Failure, Outcome};
-use crate::sizes::{AskedSize, specialize_all};
+use crate::recipes::idle;
+use crate::sizes::{AskedSize, latent_grid, specialize_all};
 
 /// Name of the tokenizer in a bundle.
 const TOKENIZER: &str = "tokenizer.json";
@@ -58,6 +59,7 @@ pub fn write_bundle(
     let tokenizer = tokenizer(project)?;
     let model = model_facts(&project.plan, &graphs, &checkpoints);
     let graphs = specialize_all(project, graphs, &checkpoints)?;
+    let grid = latent_grid(project, &checkpoints)?;
     let capabilities = project.capabilities()?;
     let dialect = Dialect {
         opset: project.target.opset,
@@ -68,10 +70,11 @@ pub fn write_bundle(
     let mut writer = BundleWriter::create(out)?;
     let mut components = BTreeMap::new();
     for (name, graph) in graphs {
-        let compiled = project.lower(&name, graph)?;
-        if let Some(note) = &compiled.note {
-            progress.note(note);
-            notes.push(note.clone());
+        let compiled = project.lower(&name, graph, grid)?;
+        let said = compiled.note.iter().cloned();
+        for note in said.chain(idle(&project.recipes, &name, &compiled.reports)) {
+            progress.note(&note);
+            notes.push(note);
         }
         let checkpoint = &checkpoints[&project.role_of(&name)];
         progress.component(&name, weight_bytes(&compiled.graph, checkpoint));

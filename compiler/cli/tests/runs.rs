@@ -266,3 +266,47 @@ fn a_plan_needs_no_weights_and_a_budget_is_kept() {
         "{small}"
     );
 }
+
+const NEAR: &str = r#"
+ltxc: 1
+recipe: near
+doc: A tile attends to its own neighbourhood in its own frame.
+components: [transformer]
+passes:
+  - pass: sdpa-to-sparse-tiles
+    with: {nodes: ["transformer_blocks.*.a"], grid: "{latent_grid}", tile: [1, 2, 2], keys: {sliding: [1, 2, 4]}}
+    because: "A test asks for it."
+"#;
+
+/// What a window hides changes the video; one that hides nothing does not, and that is said; without a size there is none.
+#[test]
+fn sparse_attention_is_for_one_size_and_says_where_it_does_nothing() {
+    let tmp = TempDir::new().unwrap();
+    let (recipe, out) = (tmp.path().join("near.yaml"), tmp.path().join("near.bundle"));
+    fs::write(&recipe, NEAR).unwrap();
+    let (recipe, out) = (recipe.to_str().unwrap(), out.to_str().unwrap());
+    let compile = ["compile", "presets/shapes.yaml", "-o", out, "--attention"];
+    let size = ["--size", "96x64x9"];
+
+    let refused = ltxc(&[&compile, &[recipe][..]].concat());
+    assert_eq!(refused.code, Some(2), "{}", refused.stderr);
+    assert!(refused.stderr.contains("give --size"), "{}", refused.stderr);
+
+    let run = |bundle| ["run", bundle, "--prompt", "a circle", "--steps", "4"];
+    let dense = latents(&run(shapes().to_str().unwrap()), &size);
+    ltxc(&[&compile, &[recipe][..], &size[..]].concat()).fine();
+    assert_ne!(latents(&run(out), &[]), dense);
+
+    let all = tmp.path().join("all.bundle");
+    let wide = [
+        "compile",
+        "presets/shapes.yaml",
+        "-o",
+        all.to_str().unwrap(),
+    ];
+    let idle = ltxc(&[&wide, &["--attention", "sliding-tiles"][..], &size[..]].concat());
+    let why =
+        "`sdpa-to-sparse-tiles` changed nothing in `transformer`: every tile attends to all tokens";
+    assert!(idle.stderr.contains(why), "{}", idle.stderr);
+    idle.fine();
+}

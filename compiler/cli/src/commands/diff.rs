@@ -7,6 +7,7 @@ use crate::args::DiffArgs;
 use crate::compile::{CompileOptions, Project};
 use crate::failure::{Failure, Outcome};
 use crate::output::say;
+use crate::sizes::latent_grid;
 
 pub fn command(args: &DiffArgs) -> Outcome {
     let mut before = super::options(&args.before, &args.project)?;
@@ -45,11 +46,13 @@ pub fn command(args: &DiffArgs) -> Outcome {
 /// Every graph in the text form, by component.
 fn texts(options: &CompileOptions, written: bool) -> Outcome<Vec<(String, String)>> {
     let project = Project::open(options)?;
+    let checkpoints = project.open_checkpoints()?;
+    let grid = latent_grid(&project, &checkpoints)?;
     let mut texts = Vec::new();
-    for (name, graph) in project.components(&project.open_checkpoints()?)? {
+    for (name, graph) in project.components(&checkpoints)? {
         let text = match written {
             true => print_folded(&graph),
-            false => print_folded(&project.lower(&name, graph)?.graph),
+            false => print_folded(&project.lower(&name, graph, grid)?.graph),
         };
         texts.push((name, text));
     }

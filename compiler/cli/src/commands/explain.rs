@@ -8,18 +8,20 @@ use crate::args::ExplainArgs;
 use crate::compile::Project;
 use crate::failure::{Failure, Outcome};
 use crate::output::say;
+use crate::sizes::{LatentGrid, latent_grid};
 
 pub fn command(args: &ExplainArgs) -> Outcome {
     let mut options = super::options(&args.preset, &args.project)?;
     options.only.extend(args.component.clone());
     let project = Project::open(&options)?;
-    if let Some(pass) = &args.diff {
-        check_runs(&project, pass)?;
-    }
     let checkpoints = project.open_checkpoints()?;
+    let grid = latent_grid(&project, &checkpoints)?;
+    if let Some(pass) = &args.diff {
+        check_runs(&project, pass, grid)?;
+    }
     say!("target {}: {}", project.target.name, project.target.doc);
     for (name, graph) in project.components(&checkpoints)? {
-        let compiled = project.explain(&name, graph)?;
+        let compiled = project.explain(&name, graph, grid)?;
         say!("\n{name}: {} operations", compiled.graph.len());
         for (report, spec) in compiled.reports.iter().zip(&compiled.passes) {
             show(report, &spec.because, args.diff.as_deref())?;
@@ -29,8 +31,8 @@ pub fn command(args: &ExplainArgs) -> Outcome {
 }
 
 /// Refuses a pass that no component is rewritten by.
-fn check_runs(project: &Project, pass: &str) -> Outcome {
-    let passes = project.graphs.keys().map(|name| project.passes(name));
+fn check_runs(project: &Project, pass: &str, grid: Option<LatentGrid>) -> Outcome {
+    let passes = project.graphs.keys().map(|name| project.passes(name, grid));
     let passes: Vec<_> = passes.collect::<Outcome<Vec<_>>>()?.concat();
     if passes.iter().any(|spec| spec.pass == pass) {
         return Ok(());

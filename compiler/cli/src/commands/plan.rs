@@ -11,6 +11,7 @@ use crate::args::PlanArgs;
 use crate::compile::Project;
 use crate::failure::{Failure, Outcome};
 use crate::output::{note, say};
+use crate::latent_grid;
 use crate::sizes;
 
 /// What one stage needs while it runs.
@@ -37,6 +38,7 @@ struct Peaks {
 pub fn command(args: &PlanArgs) -> Outcome {
     let project = Project::open(&super::options(&args.preset, &args.project)?)?;
     let checkpoints = project.open_given()?;
+    let grid = latent_grid(&project, &checkpoints)?;
     let calls = sizes::calls(&project, &checkpoints)?;
     let (mut rows, mut known) = (Vec::new(), BTreeSet::new());
     let mut seen = BTreeSet::new();
@@ -51,7 +53,7 @@ pub fn command(args: &PlanArgs) -> Outcome {
                 &checkpoints[&project.role_of(&call.component)],
             )?;
             let graph = specialize(&graph, &call.sizes).map_err(|e| Failure::Input(e.into()))?;
-            let lowered = project.lower(&call.component, graph)?;
+            let lowered = project.lower(&call.component, graph, grid)?;
             if let Some(said) = &lowered.note {
                 note!("note: {said}");
             }
