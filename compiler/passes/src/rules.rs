@@ -8,9 +8,11 @@ mod decompose_rope;
 mod decompose_sdpa;
 mod decompose_silu;
 mod drop_identities;
+mod drop_round_trip_casts;
 mod fold_constants;
 mod linear_to_matmul;
 mod merge_duplicates;
+mod narrow_floats;
 mod sdpa_to_onnx_attention;
 mod sdpa_to_ort_multi_head_attention;
 mod sdpa_to_sparse_tiles;
@@ -35,9 +37,11 @@ const BUILDS: &[Build] = &[
     build::<decompose_sdpa::DecomposeSdpa>,
     build::<decompose_silu::DecomposeSilu>,
     build::<drop_identities::DropIdentities>,
+    build::<drop_round_trip_casts::DropRoundTripCasts>,
     build::<fold_constants::FoldConstants>,
     build::<linear_to_matmul::LinearToMatmul>,
     build::<merge_duplicates::MergeDuplicates>,
+    build::<narrow_floats::NarrowFloats>,
     build::<sdpa_to_onnx_attention::SdpaToOnnxAttention>,
     build::<sdpa_to_ort_multi_head_attention::SdpaToOrtMultiHeadAttention>,
     build::<sdpa_to_sparse_tiles::SdpaToSparseTiles>,

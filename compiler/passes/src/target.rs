@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use ltxc_ir::Dtype;
 use serde::{Deserialize, Serialize};
 
 use crate::memory::MemoryModel;
@@ -24,6 +25,13 @@ pub struct Capabilities {
     /// How the runtime uses memory.
     #[serde(default)]
     pub memory: MemoryModel,
+    /// The float types it computes in; f32 where left out.
+    #[serde(default = "single")]
+    pub floats: Vec<Dtype>,
+}
+
+fn single() -> Vec<Dtype> {
+    vec![Dtype::F32]
 }
 
 /// How a target wants attention.

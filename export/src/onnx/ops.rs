@@ -206,11 +206,11 @@ impl Emitter<'_> {
                 if resolve_axis(op.axis, shape.len()) != shape.len().checked_sub(1) {
                     return Err(not_lowered(node));
                 }
-                self.fill_scale(&mut inputs, &shape);
+                self.fill_scale(&mut inputs, node.fact.dtype, &shape);
                 ("RMSNormalization", op.eps)
             }
             Op::LayerNorm(op) => {
-                self.fill_scale(&mut inputs, &shape);
+                self.fill_scale(&mut inputs, node.fact.dtype, &shape);
                 ("LayerNormalization", op.eps)
             }
             Op::GroupNorm(op) => {
@@ -220,7 +220,8 @@ impl Emitter<'_> {
                     return Err(not_lowered(node));
                 }
                 inputs.truncate(1);
-                inputs.extend([self.filled(1.0, &shape[1]), self.filled(0.0, &shape[1])]);
+                let dtype = node.fact.dtype;
+                inputs.extend([1.0, 0.0].map(|value| self.filled(dtype, value, &shape[1])));
                 ("InstanceNormalization", op.eps)
             }
             _ => return Err(not_lowered(node)),
@@ -231,10 +232,10 @@ impl Emitter<'_> {
     }
 
     /// ONNX norms need a scale: ones where the graph has none.
-    fn fill_scale(&mut self, inputs: &mut Names, shape: &[Size]) {
+    fn fill_scale(&mut self, inputs: &mut Names, dtype: Dtype, shape: &[Size]) {
         inputs.resize(inputs.len().max(2), String::new());
         if let (true, Some(last)) = (inputs[1].is_empty(), shape.last()) {
-            inputs[1] = self.filled(1.0, last);
+            inputs[1] = self.filled(dtype, 1.0, last);
         }
     }
 
