@@ -66,6 +66,7 @@ pub fn capable() -> Capabilities {
     Capabilities {
         attention: AttentionForm::OrtMultiHeadAttention,
         rms_normalization: true,
+        rotary_embedding: true,
         half_weights: true,
         bf16: true,
         fp8_weights: true,

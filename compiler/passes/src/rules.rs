@@ -13,6 +13,7 @@ mod fold_constants;
 mod linear_to_matmul;
 mod merge_duplicates;
 mod narrow_floats;
+mod rope_to_rotary_embedding;
 mod sdpa_to_onnx_attention;
 mod sdpa_to_ort_multi_head_attention;
 mod sdpa_to_sparse_tiles;
@@ -42,6 +43,7 @@ const BUILDS: &[Build] = &[
     build::<linear_to_matmul::LinearToMatmul>,
     build::<merge_duplicates::MergeDuplicates>,
     build::<narrow_floats::NarrowFloats>,
+    build::<rope_to_rotary_embedding::RopeToRotaryEmbedding>,
     build::<sdpa_to_onnx_attention::SdpaToOnnxAttention>,
     build::<sdpa_to_ort_multi_head_attention::SdpaToOrtMultiHeadAttention>,
     build::<sdpa_to_sparse_tiles::SdpaToSparseTiles>,

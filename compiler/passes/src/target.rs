@@ -15,6 +15,9 @@ pub struct Capabilities {
     pub attention: AttentionForm,
     /// Whether the `RMSNormalization` operator exists (opset 23).
     pub rms_normalization: bool,
+    /// Whether the `RotaryEmbedding` operator exists (opset 23) and takes rows of any width.
+    #[serde(default)]
+    pub rotary_embedding: bool,
     /// Whether 16-bit weights may be stored and widened when they are loaded.
     pub half_weights: bool,
     /// Whether bfloat16 exists at all.

@@ -1,6 +1,6 @@
 //! The ONNX form of every operation.
 
-use ltxc_ir::op::{GeluKind, PadMode};
+use ltxc_ir::op::{GeluKind, OnnxRotaryEmbedding, PadMode, RopePairs};
 use ltxc_ir::{Dtype, Node, NodeId, Op, Size, resolve_axis};
 
 use super::emit::{Emitter, OnnxError};
@@ -22,6 +22,7 @@ impl Emitter<'_> {
             Op::RmsNorm(_) | Op::LayerNorm(_) | Op::GroupNorm(_) => self.norm(id, &node, inputs),
             Op::Conv3d(_) | Op::Gelu(_) | Op::Softmax(_) => self.layer(&node, inputs),
             Op::OrtMultiHeadAttention(_) | Op::OnnxAttention(_) => self.attention(&node, inputs),
+            Op::OnnxRotaryEmbedding(op) => self.rotary(op, &node, &inputs),
             _ => self.movement(id, &node, inputs),
         }
     }
@@ -237,6 +238,22 @@ impl Emitter<'_> {
         if let (true, Some(last)) = (inputs[1].is_empty(), shape.last()) {
             inputs[1] = self.filled(dtype, 1.0, last);
         }
+    }
+
+    /// One head as wide as the last axis.
+    fn rotary(
+        &mut self,
+        op: &OnnxRotaryEmbedding,
+        node: &Node,
+        inputs: &[String],
+    ) -> Result<(), OnnxError> {
+        let interleaved = i64::from(op.pairs == RopePairs::Interleaved);
+        let attributes = vec![
+            AttributeProto::int("interleaved", interleaved),
+            AttributeProto::int("num_heads", 1),
+        ];
+        self.push("RotaryEmbedding", inputs, &node.name, attributes);
+        Ok(())
     }
 
     fn attention(&mut self, node: &Node, inputs: Names) -> Result<(), OnnxError> {
