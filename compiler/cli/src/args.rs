@@ -407,7 +407,7 @@ pub enum BenchCommand {
     Adherence(Box<AdherenceArgs>),
     /// How near the videos of a bundle are to those of another, and what is lost of what was asked.
     #[command(after_help = "Example:
-  ltxc bench quality shapes.bundle shapes-int8.bundle --prompts 50")]
+  ltxc bench quality shapes.bundle changed.bundle --prompts 50")]
     Quality(Box<QualityArgs>),
 }
 
@@ -432,11 +432,14 @@ pub struct AdherenceArgs {
 pub struct QualityArgs {
     /// Bundle or preset that is the measure.
     pub reference: String,
-    /// Bundle or preset that is measured.
+    /// Bundle or preset that is measured; the options of a compile are for it alone.
     pub source: String,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub sample: SampleArgs,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub project: ProjectArgs,
 }
 
 /// Which videos are measured.

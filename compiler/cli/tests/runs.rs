@@ -309,4 +309,36 @@ fn sparse_attention_is_for_one_size_and_says_where_it_does_nothing() {
         "`sdpa-to-sparse-tiles` changed nothing in `transformer`: every tile attends to all tokens";
     assert!(idle.stderr.contains(why), "{}", idle.stderr);
     idle.fine();
+/// The measure on the real model: it tells its prompts apart, and a bundle from itself by nothing.
+#[test]
+fn the_tiny_model_is_measured() {
+    let bundle = shapes().to_str().unwrap();
+    let few = ["--prompts", "3", "--steps", "2", "--frames", "9", "--json"];
+    let start = ["bench", "adherence", bundle, "--given", "ends"];
+    let report: Value = serde_json::from_str(&ltxc(&[&start, &few[..]].concat()).fine()).unwrap();
+    let videos = report["videos"].as_array().unwrap();
+    assert_eq!(
+        (videos.len(), &report["right"]["motion"]["of"]),
+        (3, &3.into())
+    );
+    for video in videos {
+        let given = video["given_psnr"].as_array().unwrap();
+        assert_eq!(given.len(), 2, "{video}");
+        assert!(given[0].as_f64().unwrap() > 20.0, "{video}");
+    }
+    let start = ["bench", "quality", bundle, bundle];
+    let report: Value = serde_json::from_str(&ltxc(&[&start, &few[..]].concat()).fine()).unwrap();
+    assert_eq!(report["psnr"], serde_json::json!([100.0, 100.0, 100.0]));
+    let start = [
+        "bench",
+        "quality",
+        bundle,
+        bundle,
+        "--set",
+        "defaults.guidance_scale=1",
+    ];
+    let report: Value = serde_json::from_str(&ltxc(&[&start, &few[..]].concat()).fine()).unwrap();
+    for psnr in report["psnr"].as_array().unwrap() {
+        assert!((5.0..60.0).contains(&psnr.as_f64().unwrap()), "{report}");
+    }
 }
