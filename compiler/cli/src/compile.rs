@@ -288,7 +288,8 @@ impl Project {
             if needs(&best) <= budget {
                 break;
             }
-            let next = self.lower_in_chunks(driver, component, graph.clone(), grid, Some(tokens))?;
+            let next =
+                self.lower_in_chunks(driver, component, graph.clone(), grid, Some(tokens))?;
             if needs(&next) < needs(&best) {
                 (best, chosen) = (next, Some(tokens));
             }

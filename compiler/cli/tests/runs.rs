@@ -242,6 +242,8 @@ fn a_plan_needs_no_weights_and_a_budget_is_kept() {
             "768x512x121",
             "--rows",
             "1",
+            "--target",
+            "tract",
             "--json",
         ];
         let said = ltxc(&[&start, more].concat());
@@ -309,6 +311,8 @@ fn sparse_attention_is_for_one_size_and_says_where_it_does_nothing() {
         "`sdpa-to-sparse-tiles` changed nothing in `transformer`: every tile attends to all tokens";
     assert!(idle.stderr.contains(why), "{}", idle.stderr);
     idle.fine();
+}
+
 /// The measure on the real model: it tells its prompts apart, and a bundle from itself by nothing.
 #[test]
 fn the_tiny_model_is_measured() {

@@ -65,9 +65,10 @@ impl PassError {
     /// Whether a rule is to blame, not the one who wrote the list.
     pub fn is_bug(&self) -> bool {
         match self {
-            Self::Unknown { .. } | Self::Parameters { .. } | Self::Refused { .. } | Self::Input(_) => {
-                false
-            },
+            Self::Unknown { .. }
+            | Self::Parameters { .. }
+            | Self::Refused { .. }
+            | Self::Input(_) => false,
             Self::Patch { .. } | Self::Unsettled { .. } | Self::Broken { .. } => true,
         }
     }

@@ -69,6 +69,7 @@ impl<'a> Match<'a> {
     pub fn name(&self) -> &'a str {
         &self.graph.node(self.root).name
     }
+
     /// The operation that makes any value.
     pub fn op_of(&self, id: NodeId) -> &'a Op {
         &self.graph.node(id).op
@@ -87,11 +88,6 @@ impl<'a> Match<'a> {
     /// Whether the node's value is one of the graph's outputs.
     pub fn is_output(&self) -> bool {
         self.graph.is_output(self.root)
-    }
-
-    /// The operation that makes a value.
-    pub fn op_of(&self, id: NodeId) -> &'a Op {
-        &self.graph.node(id).op
     }
 
     /// The value at port `i` of the operation that makes another.

@@ -10,8 +10,8 @@ use serde_json::json;
 use crate::args::PlanArgs;
 use crate::compile::Project;
 use crate::failure::{Failure, Outcome};
-use crate::output::{note, say};
 use crate::latent_grid;
+use crate::output::{note, say};
 use crate::sizes;
 
 /// What one stage needs while it runs.

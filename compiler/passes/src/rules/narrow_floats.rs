@@ -39,7 +39,9 @@ impl Default for NarrowFloats {
         Self {
             to: Dtype::F16,
             compute: words("conv3d linear matmul sdpa"),
-            follow: words("add concat expand gelu mul pad reshape rope select silu slice transpose where"),
+            follow: words(
+                "add concat expand gelu mul pad reshape rope select silu slice transpose where",
+            ),
             round: words("layer_norm rms_norm"),
             leave: Vec::new(),
         }
@@ -77,7 +79,12 @@ impl Rule for NarrowFloats {
         if m.fact().dtype != Dtype::F32 || typed {
             return Err(Declined::NotMine);
         }
-        let narrow = || m.inputs().iter().flatten().any(|id| self.comes_narrow(m, *id));
+        let narrow = || {
+            m.inputs()
+                .iter()
+                .flatten()
+                .any(|id| self.comes_narrow(m, *id))
+        };
         if does(&self.compute) || does(&self.follow) && narrow() {
             self.require_free(m)?;
             return Ok(self.narrowed(m));
@@ -104,10 +111,14 @@ impl NarrowFloats {
     }
 
     fn require_free(&self, m: &Match<'_>) -> Result<(), Declined> {
-        let keys = m.inputs().iter().flatten().filter_map(|id| match m.op_of(*id) {
-            Op::Weight(weight) => Some(weight.key.as_str()),
-            _ => None,
-        });
+        let keys = m
+            .inputs()
+            .iter()
+            .flatten()
+            .filter_map(|id| match m.op_of(*id) {
+                Op::Weight(weight) => Some(weight.key.as_str()),
+                _ => None,
+            });
         let names: Vec<&str> = keys.chain([m.name()]).collect();
         for pattern in &self.leave {
             let left = names.iter().any(|name| matches(pattern, name));
