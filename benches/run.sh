@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Every figure of benches/README.md, one JSON file each, under benches/out (not in git).
-#   benches/run.sh [compile|dit|rows|vae|start]...      PYTHON=python of an environment with peers/requirements.txt
+#   benches/run.sh [compile|dit|rows|vae|start|sparse]...      PYTHON=python of an environment with peers/requirements.txt
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=${PYTHON:-python3} out=${OUT:-benches/out} rounds=${ROUNDS:-7}
@@ -61,6 +61,27 @@ bench_start() {
     --wall help="$ltxc --version"
 }
 
-for name in "${@:-dit rows vae compile start}"; do
+# One block of a step of 1024 x 1024 pixels, dense and sparse: 16,384 tokens in 121 frames, 32,768 in 249.
+bench_sparse() {
+  local frames form at=$out/sparse
+  for frames in 121 249; do
+    "$python" benches/peers/dit_step.py --layers 1 --tokens $(((frames + 7) / 8 * 1024)) --latent-rows 32 --latent-columns 32 --write-checkpoint "$at.ckpt.safetensors" --write-inputs "$at.in.safetensors"
+    "$python" benches/peers/rows.py "$at.in.safetensors" "$at.rows" --blocks 1
+    local options=()
+    for form in dense sliding-tiles radial; do
+      local recipe=(--attention "$form")
+      test "$form" != dense || recipe=()
+      "$ltxc" compile ltxv --checkpoint "$at.ckpt.safetensors" --only transformer --size "1024x1024x$frames" --rows 1 --set "defaults.skip_block_list=[0]" "${recipe[@]}" -o "$at.$form.bundle"
+      options+=(--once "$form=$ltxc exec $at.$form.bundle transformer --input $at.rows1.safetensors --repeat 1 --threads 2 --json")
+    done
+    "$python" benches/peers/paired.py --rounds "$rounds" --json "$at.$frames.json" "${options[@]}"
+    for form in dense sliding-tiles radial; do
+      "$ltxc" exec "$at.$form.bundle" transformer --input "$at.rows1.safetensors" -o "$at.$form.out.safetensors"
+      "$python" benches/peers/compare.py "$at.$form.out.safetensors" "$at.dense.out.safetensors"
+    done
+  done
+}
+
+for name in "${@:-dit rows vae compile start sparse}"; do
   for one in $name; do "bench_$one"; done
 done

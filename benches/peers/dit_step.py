@@ -19,7 +19,6 @@ from pathlib import Path
 import peers
 
 TIMESTEP_SCALE = 1000.0
-LATENT_ROWS, LATENT_COLUMNS = 16, 24  # 512 x 768 pixels
 FRAMES_PER_SECOND = 25.0
 HEADER = Path(__file__).parent / "headers" / "2b.json"
 RENAMES = (("proj_in.", "patchify_proj."), ("time_embed.", "adaln_single."), ("norm_q.", "q_norm."), ("norm_k.", "k_norm."))
@@ -45,14 +44,15 @@ def build(args):
 
 
 def inputs(args):
-    """A step in the middle of a 768 x 512 video at 25 frames a second, a quarter of the text masked away."""
+    """A step in the middle of a video at 25 frames a second, a quarter of the text masked away."""
     import torch
 
     generator = torch.Generator().manual_seed(args.seed + 1)
     token, kept = torch.arange(args.tokens), torch.arange(args.text_tokens) < max(1, args.text_tokens * 3 // 4)
-    frame = token // (LATENT_ROWS * LATENT_COLUMNS)
+    rows, columns = args.latent_rows, args.latent_columns
+    frame = token // (rows * columns)
     seconds = (frame * 8 - 7).clamp(min=0) / FRAMES_PER_SECOND
-    row, column = token // LATENT_COLUMNS % LATENT_ROWS * 32, token % LATENT_COLUMNS * 32
+    row, column = token // columns % rows * 32, token % columns * 32
     sigma = torch.full((1, 1), 0.725)
     return {
         "latents": torch.randn(1, args.tokens, 128, generator=generator),
@@ -86,6 +86,8 @@ def parser():
     p = peers.parser(__doc__)
     p.add_argument("--layers", type=int, default=2)
     p.add_argument("--tokens", type=int, default=1536)
+    p.add_argument("--latent-rows", type=int, default=16, help="rows of 32 pixels")
+    p.add_argument("--latent-columns", type=int, default=24, help="columns of 32 pixels")
     p.add_argument("--text-tokens", type=int, default=256)
     p.add_argument("--per-token", action="store_true", help="a timestep for each token; without it one for all")
     p.add_argument("--heads", type=int, default=32)

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Writes a full-size checkpoint: released key names, shapes and metadata, cheap non-constant bf16 values.
 
-  synth_checkpoint.py headers/2b.json OUT.safetensors
+  synth_checkpoint.py headers/2b.json OUT.safetensors [--layers 2]
 
 For measuring what depends on size only (compile time, memory, file layout). The values are small and of both signs,
 between 0.0078 and 0.0625 in size, and repeat every 2 MiB; a model with them computes nothing. Standard library only.
@@ -10,6 +10,7 @@ import argparse
 import json
 import math
 import os
+import re
 import struct
 import sys
 
@@ -29,6 +30,18 @@ def header_of(shapes, config):
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
     return struct.pack("<Q", len(text)) + text, offset
+
+
+def cut(released, layers):
+    """The shapes and config of a model with only the first blocks of the transformer (of a text encoder, likewise)."""
+    def kept(key):
+        found = re.search(r"transformer_blocks\.(\d+)\.|encoder\.block\.(\d+)\.", key)
+        return not found or int(found[1] or found[2]) < layers
+
+    released["tensors"] = {key: shape for key, shape in released["tensors"].items() if kept(key)}
+    for section in released["config"].values():
+        if isinstance(section, dict) and "num_layers" in section:
+            section["num_layers"] = layers
 
 
 def block():
@@ -54,9 +67,12 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("header", help='JSON: {"config": metadata, "tensors": {key: shape}}')
     parser.add_argument("out")
+    parser.add_argument("--layers", type=int, help="only the first blocks of the transformer")
     args = parser.parse_args()
     with open(args.header) as source:
         released = json.load(source)
+    if args.layers:
+        cut(released, args.layers)
     write(args.out, *header_of(released["tensors"], released["config"]))
     print(args.out, os.path.getsize(args.out) / 1e9, "GB", file=sys.stderr)
     return 0

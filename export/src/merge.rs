@@ -23,6 +23,17 @@ pub enum MergeError {
     /// A file cannot be read.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    /// A number of the checkpoint is too large for the element type that a recipe asks for.
+    #[error(
+        "the weight `{key}` has numbers that {written} does not hold; use a recipe of another type, or name the weight \
+         in its `leave`"
+    )]
+    TooLarge {
+        /// Which weight.
+        key: String,
+        /// The element type.
+        written: Dtype,
+    },
     /// A number is too large for the element type, or is none.
     #[error(
         "the weight `{key}` is not finite in {written} once {loras} is merged; is the file damaged?"
@@ -86,6 +97,10 @@ pub fn computed(
             written,
             loras: loras.join(", "),
         });
+    }
+    if !finite && written == Dtype::F16 {
+        let key = tensor.source_key.clone();
+        return Err(MergeError::TooLarge { key, written });
     }
     Ok(out)
 }

@@ -72,6 +72,15 @@ pub fn round_into(values: &[f32], dtype: Dtype, out: &mut Vec<u8>) -> bool {
     finite
 }
 
+/// Whether [`convert`] knows the way: the same numbers, in a type that holds them all.
+pub fn is_exact(from: Dtype, to: Dtype) -> bool {
+    match (from, to) {
+        (Dtype::F8e4m3, Dtype::Bf16 | Dtype::F16) => true,
+        (Dtype::F8e4m3 | Dtype::Bf16 | Dtype::F16, Dtype::F32) => true,
+        (from, to) => from == to,
+    }
+}
+
 /// The same numbers in another element type; what is asked for is wider, so it is exact.
 pub fn convert(bytes: &[u8], from: Dtype, to: Dtype) -> Cow<'_, [u8]> {
     let wide = |size: usize, f: fn(&[u8]) -> f32| {
@@ -88,6 +97,11 @@ pub fn convert(bytes: &[u8], from: Dtype, to: Dtype) -> Cow<'_, [u8]> {
         (Dtype::F8e4m3, Dtype::Bf16) => bytes
             .iter()
             .flat_map(|b| bf16::from_f32(f8e4m3(*b)).to_le_bytes())
+            .collect::<Vec<u8>>()
+            .into(),
+        (Dtype::F8e4m3, Dtype::F16) => bytes
+            .iter()
+            .flat_map(|b| f16::from_f32(f8e4m3(*b)).to_le_bytes())
             .collect::<Vec<u8>>()
             .into(),
         _ => bytes.into(),

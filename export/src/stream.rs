@@ -13,7 +13,7 @@ use thiserror::Error;
 
 use crate::checkpoint::{Checkpoint, CheckpointError, TensorInfo};
 use crate::merge::{MergeError, computed};
-use crate::numbers::convert;
+use crate::numbers::{convert, is_exact};
 use crate::onnx::{Step, WeightPlan};
 
 /// Bytes mapped at once of a tensor that is copied as it is.
@@ -120,7 +120,8 @@ pub fn write_weight(
     };
     out.pad_to(plan.offset).map_err(failed)?;
     let scaled = checkpoint.scale(&plan.key).is_some() && !plan.scale_in_graph;
-    if scaled || checkpoint.is_computed(&plan.key) {
+    let rounded = !is_exact(plan.stored, plan.written);
+    if scaled || rounded || checkpoint.is_computed(&plan.key) {
         let elements = computed(checkpoint, tensor, plan.written)?;
         let plan = WeightPlan {
             stored: plan.written,
@@ -138,9 +139,10 @@ pub fn write_weight(
 
 /// Writes a tensor that is at hand.
 fn rearrange(bytes: &[u8], plan: &WeightPlan, out: &mut impl Write) -> io::Result<()> {
-    match plan.steps.as_slice() {
+    let moves: Vec<&Step> = plan.steps.iter().filter(|step| step.rearranges()).collect();
+    match moves.as_slice() {
         [Step::Transpose(perm)] if **perm == [1, 0] => turn(bytes, plan, out),
-        steps if steps.iter().any(Step::moves) => permute(bytes, plan, out),
+        _ if plan.steps.iter().any(Step::moves) => permute(bytes, plan, out),
         _ => out.write_all(&convert(bytes, plan.stored, plan.written)),
     }
 }
@@ -218,6 +220,7 @@ fn permute(bytes: &[u8], plan: &WeightPlan, out: &mut impl Write) -> io::Result<
     for step in &plan.steps {
         match step {
             Step::Reshape(to) => shape.clone_from(to),
+            Step::Cast(_) => {}
             Step::Transpose(perm) => {
                 data = permuted(&data, &shape, perm, size);
                 shape = perm.iter().map(|axis| shape[*axis]).collect();

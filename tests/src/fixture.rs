@@ -3,13 +3,14 @@
 //! A case is named after what it shows: `fires..`, `declines..` or `numbers..`. A first line
 //! `; capabilities: {attention: decomposed}` says what the target can do where that differs from [`capable`], a line
 //! `; with: {keep: 3}` gives the rule its parameters. A lossy rule may compute another thing on purpose: a graph in
-//! `<case>.expected` says which.
+//! `<case>.expected` says which. Or it may move the numbers: a line `; bound: 1e-3` says how far, as a part of the
+//! largest of them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use ltxc_ir::attrs::parse_attributes;
-use ltxc_ir::{Graph, parse};
+use ltxc_ir::{Dtype, Graph, parse};
 use ltxc_passes::{AttentionForm, Capabilities, PassSpec};
 use serde_json::Value;
 
@@ -29,6 +30,8 @@ pub struct Fixture {
     pub with: Value,
     /// The graph whose numbers the result has, where those are not the fixture's own.
     pub expected: Option<Graph>,
+    /// How far from the old numbers a lossy rule's may lie, as a part of the largest.
+    pub bound: Option<f32>,
 }
 
 impl Fixture {
@@ -63,9 +66,12 @@ pub fn capable() -> Capabilities {
     Capabilities {
         attention: AttentionForm::OrtMultiHeadAttention,
         rms_normalization: true,
+        rotary_embedding: true,
         half_weights: true,
         bf16: true,
         fp8_weights: true,
+        memory: ltxc_passes::memory::MemoryModel::default(),
+        floats: vec![Dtype::F32, Dtype::F16, Dtype::Bf16],
     }
 }
 
@@ -100,6 +106,7 @@ fn read(path: &Path) -> Fixture {
         graph: parse(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display())),
         capabilities: capabilities(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display())),
         expected: expected(path),
+        bound: bound(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display())),
         with: said(&text, "with").unwrap_or_else(|e| panic!("{}: {e}", path.display())),
         folder,
     }
@@ -117,6 +124,10 @@ fn capabilities(text: &str) -> Result<Capabilities, String> {
 fn expected(path: &Path) -> Option<Graph> {
     let text = fs::read_to_string(path.with_extension("expected")).ok()?;
     Some(parse(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display())))
+}
+
+fn bound(text: &str) -> Result<Option<f32>, String> {
+    Ok(said(text, "bound")?.as_f64().map(|bound| bound as f32))
 }
 
 /// What a line `; key: {..}` says; null where there is none.

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use ltxc_passes::{Roots, find, rules};
+use ltxc_passes::{Fidelity, Roots, find, rules};
 use ltxc_tests::fixture;
 
 fn rule_folder() -> std::path::PathBuf {
@@ -93,6 +93,20 @@ fn every_fixture_belongs_to_a_rule() {
             "{}",
             fixture.case
         );
+    }
+}
+
+#[test]
+fn lossy_rules_state_a_bound_and_exact_ones_do_not() {
+    for fixture in fixture::all() {
+        let Ok(rule) = find(&fixture.passes()[0]) else {
+            continue;
+        };
+        let lossy =
+            rule.meta().fidelity == Fidelity::Lossy && !fixture.case.starts_with("declines");
+        let at = format!("{}/{}", fixture.rule, fixture.case);
+        let stated = fixture.bound.is_some() || fixture.expected.is_some();
+        assert_eq!(stated, lossy, "{at}");
     }
 }
 

@@ -70,7 +70,9 @@ impl Case {
         let own = [tile[1].1 - tile[1].0, tile[2].1 - tile[2].0];
         let every = own[0] * own[1] * shrinks / (rows * columns);
         if every > 1 {
-            return (distance % every == 0).then_some([self.grid[0], own[0], own[1]]);
+            return distance
+                .is_multiple_of(every)
+                .then_some([self.grid[0], own[0], own[1]]);
         }
         let side = |full: usize| (1..).find(|side| side * side * shrinks >= full * full);
         Some([self.grid[0], side(rows)?, side(columns)?])

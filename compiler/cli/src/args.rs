@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use ltxc_front::Role;
 
-use crate::sizes::AskedSize;
+use crate::sizes::{AskedSize, Bytes};
 
 /// Compiles LTX-Video graphs and checkpoints to ONNX bundles and runs them.
 #[derive(Debug, Parser)]
@@ -58,6 +58,17 @@ pub enum Command {
     Dump(DumpArgs),
     /// Say what each pass did, and why a rule declined.
     Explain(ExplainArgs),
+    /// Say how much memory a run needs, before anything is compiled.
+    #[command(after_help = "Examples:
+  ltxc plan presets/shapes.yaml
+  ltxc plan ltxv --checkpoint model.safetensors --size 1920x1080x257 --memory-budget 8GB
+  ltxc plan ltxv --checkpoint benches/peers/headers/13b.json --target ort-tensorrt --size 1920x1080x257 --json")]
+    Plan(PlanArgs),
+    /// Compare the graphs of two presets, or of one under other options.
+    #[command(after_help = "Examples:
+  ltxc diff presets/shapes.yaml presets/shapes.yaml --against-target tract
+  ltxc diff ltxv-2b-0.9.5 ltxv-2b-0.9.8-distilled --checkpoint model.safetensors --component transformer")]
+    Diff(DiffArgs),
     /// Describe a bundle: sizes, parameters, element types, inputs, outputs.
     Inspect(InspectArgs),
     /// Measure how good the videos of a bundle are.
@@ -126,6 +137,9 @@ pub struct ProjectArgs {
     /// Rows of the transformer with --size; what the guidance of the preset needs where left out.
     #[arg(long, value_name = "N", requires = "size", value_parser = clap::value_parser!(u32).range(1..))]
     pub rows: Option<u32>,
+    /// Memory that a component may need, with --size; more is saved by computing some tokens at a time.
+    #[arg(long, value_name = "8GB", requires = "size")]
+    pub memory_budget: Option<Bytes>,
 }
 
 impl ProjectArgs {
@@ -332,6 +346,46 @@ pub struct ExplainArgs {
     pub project: ProjectArgs,
 }
 
+/// `ltxc plan`
+#[derive(Debug, Args)]
+pub struct PlanArgs {
+    /// The preset.
+    pub preset: String,
+    /// Print as JSON, in bytes.
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub project: ProjectArgs,
+}
+
+/// `ltxc diff`
+#[derive(Debug, Args)]
+pub struct DiffArgs {
+    /// The preset whose lines get a `-`.
+    pub before: String,
+    /// The preset whose lines get a `+`.
+    pub after: String,
+    /// Which component; all that both have where left out.
+    #[arg(long, value_name = "COMPONENT")]
+    pub component: Option<String>,
+    /// Target of the second preset, where it is another than the first's.
+    #[arg(long, value_name = "NAME")]
+    pub against_target: Option<String>,
+    /// Recipe of the second preset. May be repeated.
+    #[arg(long, value_name = "NAME")]
+    pub against_quant: Vec<String>,
+    /// Size of the second preset.
+    #[arg(long, value_name = "WIDTHxHEIGHTxFRAMES")]
+    pub against_size: Option<AskedSize>,
+    /// The graphs as they are written, before any pass.
+    #[arg(long)]
+    pub written: bool,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub project: ProjectArgs,
+}
+
 /// `ltxc inspect`
 #[derive(Debug, Args)]
 pub struct InspectArgs {
@@ -356,7 +410,7 @@ pub enum BenchCommand {
     Adherence(Box<AdherenceArgs>),
     /// How near the videos of a bundle are to those of another, and what is lost of what was asked.
     #[command(after_help = "Example:
-  ltxc bench quality shapes.bundle shapes-int8.bundle --prompts 50")]
+  ltxc bench quality shapes.bundle changed.bundle --prompts 50")]
     Quality(Box<QualityArgs>),
 }
 
@@ -381,11 +435,14 @@ pub struct AdherenceArgs {
 pub struct QualityArgs {
     /// Bundle or preset that is the measure.
     pub reference: String,
-    /// Bundle or preset that is measured.
+    /// Bundle or preset that is measured; the options of a compile are for it alone.
     pub source: String,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub sample: SampleArgs,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub project: ProjectArgs,
 }
 
 /// Which videos are measured.

@@ -68,7 +68,11 @@ fn key(project: &Project) -> Outcome<String> {
         add(&identity(lora.path())?);
         add(&lora.weight().to_le_bytes());
     }
-    add(format!("{:?}", (project.fp8, project.size, project.rows)).as_bytes());
+    add(format!(
+        "{:?}",
+        (project.fp8, project.size, project.rows, project.budget)
+    )
+    .as_bytes());
     add(&[u8::from(project.hoist)]);
     Ok(hex(&hasher.finalize()[..8]))
 }

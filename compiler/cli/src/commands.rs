@@ -3,11 +3,13 @@
 mod bench;
 mod check;
 mod compile;
+mod diff;
 mod dump;
 mod exec;
 mod explain;
 mod fmt;
 mod inspect;
+mod plan;
 mod run;
 
 use std::path::{Path, PathBuf};
@@ -29,6 +31,8 @@ pub fn dispatch(command: Command) -> Outcome {
         Command::Fmt(args) => fmt::command(&args),
         Command::Dump(args) => dump::command(&args),
         Command::Explain(args) => explain::command(&args),
+        Command::Plan(args) => plan::command(&args),
+        Command::Diff(args) => diff::command(&args),
         Command::Inspect(args) => inspect::command(&args),
         Command::Bench { what } => bench::command(&what),
         Command::Setup => setup(),
@@ -108,6 +112,7 @@ pub(crate) fn options(preset: &str, args: &ProjectArgs) -> Outcome<CompileOption
         only: args.only.clone(),
         size: args.size,
         rows: args.rows.map(i64::from),
+        budget: args.memory_budget.map(|budget| budget.0),
         no_hoist: args.no_hoist,
     })
 }

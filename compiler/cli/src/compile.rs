@@ -12,6 +12,7 @@ use ltxc_front::{
 };
 use ltxc_ir::attrs::Per;
 use ltxc_ir::{Graph, Verified};
+use ltxc_passes::memory;
 use ltxc_passes::transforms::split::Part;
 use ltxc_passes::{Capabilities, PassError, PassReport, PassSpec};
 use serde_json::Value as Json;
@@ -19,7 +20,7 @@ use serde_json::Value as Json;
 use crate::failure::{Failure, Outcome};
 use crate::pipeline::{check_target, read_graphs, read_options, read_plan};
 use crate::recipes::{check_recipe, passes_for, read_recipes};
-use crate::sizes::{AskedSize, specialize_all};
+use crate::sizes::{AskedSize, LatentGrid, specialize_all};
 
 /// What a caller may say about a compile.
 #[derive(Clone, Debug, Default)]
@@ -48,6 +49,8 @@ pub struct CompileOptions {
     pub size: Option<AskedSize>,
     /// Rows of the transformer, instead of what the guidance of the defaults needs; with `size` only.
     pub rows: Option<i64>,
+    /// Bytes that a component may need; more are saved by taking tokens in chunks.
+    pub budget: Option<u64>,
     /// Compute at every step what stays the same for a video.
     pub no_hoist: bool,
 }
@@ -83,6 +86,8 @@ pub struct Project {
     pub size: Option<AskedSize>,
     /// Rows of the transformer, instead of what the guidance of the defaults needs.
     pub rows: Option<i64>,
+    /// Bytes that a component may need.
+    pub budget: Option<u64>,
     /// Whether what stays the same for a video is computed once.
     pub hoist: bool,
 }
@@ -100,6 +105,10 @@ pub struct Compiled {
     pub graph: Verified,
     /// What each pass did.
     pub reports: Vec<PassReport>,
+    /// The passes, in order.
+    pub passes: Vec<PassSpec>,
+    /// What was chosen for it, in a sentence.
+    pub note: Option<String>,
 }
 
 type Driver =
@@ -140,6 +149,7 @@ impl Project {
             defaults: defaults(&preset, options.size)?,
             size: options.size,
             rows: options.rows,
+            budget: options.budget,
             plan: read_plan(&pipeline, &options.only)?,
             loras: options.loras.clone(),
             fp8: read_fp8(options, &preset)?,
@@ -178,6 +188,12 @@ impl Project {
     pub fn open_checkpoints(&self) -> Outcome<BTreeMap<Role, Checkpoint>> {
         let open = |role| Ok((role, self.open_role(role)?));
         self.roles().into_iter().map(open).collect()
+    }
+
+    /// Opens every checkpoint that is given, by role.
+    pub fn open_given(&self) -> Outcome<BTreeMap<Role, Checkpoint>> {
+        let open = |role: &Role| Ok((*role, self.open_role(*role)?));
+        self.checkpoints.keys().map(open).collect()
     }
 
     fn open_role(&self, role: Role) -> Outcome<Checkpoint> {
@@ -243,40 +259,96 @@ impl Project {
     }
 
     /// Cuts a component into its parts and runs the passes for it on each.
-    pub fn lower(&self, component: &str, graph: Graph) -> Outcome<Vec<Compiled>> {
-        self.lower_by(ltxc_passes::run, component, graph)
+    pub fn lower(
+        &self,
+        component: &str,
+        graph: Graph,
+        grid: Option<LatentGrid>,
+    ) -> Outcome<Vec<Compiled>> {
+        self.lower_by(ltxc_passes::run, component, graph, grid)
     }
 
     /// As [`Project::lower`]; every report also carries what its pass changed.
-    pub fn explain(&self, component: &str, graph: Graph) -> Outcome<Vec<Compiled>> {
-        self.lower_by(ltxc_passes::explain, component, graph)
+    pub fn explain(
+        &self,
+        component: &str,
+        graph: Graph,
+        grid: Option<LatentGrid>,
+    ) -> Outcome<Vec<Compiled>> {
+        self.lower_by(ltxc_passes::explain, component, graph, grid)
     }
 
-    /// The passes for a component in order.
-    pub fn passes(&self, component: &str) -> Outcome<Vec<PassSpec>> {
-        passes_for(&self.target, &self.recipes, component)
+    /// The passes for a component in order. `grid` is what [`latent_grid`](crate::latent_grid) says.
+    pub fn passes(&self, component: &str, grid: Option<LatentGrid>) -> Outcome<Vec<PassSpec>> {
+        passes_for(&self.target, &self.recipes, component, grid)
     }
 
-    fn lower_by(&self, driver: Driver, component: &str, graph: Graph) -> Outcome<Vec<Compiled>> {
-        let passes = self.passes(component)?;
+    fn lower_by(
+        &self,
+        driver: Driver,
+        component: &str,
+        graph: Graph,
+        grid: Option<LatentGrid>,
+    ) -> Outcome<Vec<Compiled>> {
+        let passes = self.passes(component, grid)?;
         let parts = self.parts(graph)?.into_iter();
         parts
-            .map(|part| self.lower_part(driver, &passes, part))
+            .map(|part| self.lower_to_budget(driver, component, &passes, part))
             .collect()
     }
 
-    fn lower_part(&self, driver: Driver, passes: &[PassSpec], part: Part) -> Outcome<Compiled> {
+    /// Takes tokens in chunks, smaller and smaller, until the part fits the budget.
+    fn lower_to_budget(
+        &self,
+        driver: Driver,
+        component: &str,
+        passes: &[PassSpec],
+        part: Part,
+    ) -> Outcome<Compiled> {
+        let mut best = self.lower_part(driver, passes, part.clone(), None)?;
+        let Some(budget) = self.budget else {
+            return Ok(best);
+        };
+        let model = self.capabilities()?.memory;
+        let needs = |compiled: &Compiled| memory::plan(&compiled.graph, model).total();
+        let (before, mut chosen) = (needs(&best), None);
+        for tokens in CHUNKS {
+            if needs(&best) <= budget {
+                break;
+            }
+            let next = self.lower_part(driver, passes, part.clone(), Some(tokens))?;
+            if needs(&next) < needs(&best) {
+                (best, chosen) = (next, Some(tokens));
+            }
+        }
+        best.note = budget_note(component, budget, before, needs(&best), chosen);
+        Ok(best)
+    }
+
+    /// Runs the passes; tokens are taken in chunks of so many where a number is given.
+    fn lower_part(
+        &self,
+        driver: Driver,
+        passes: &[PassSpec],
+        part: Part,
+        tokens: Option<i64>,
+    ) -> Outcome<Compiled> {
         let failed = |e: PassError| match e.is_bug() {
             true => Failure::Bug(e.to_string()),
             false => Failure::Input(anyhow::anyhow!("{}: {e}", self.target.source.name)),
         };
-        let (graph, reports) = driver(part.graph, passes, &self.capabilities()?).map_err(failed)?;
+        let chunks = tokens.into_iter().flat_map(chunk_passes);
+        let passes: Vec<PassSpec> = chunks.chain(passes.iter().cloned()).collect();
+        let (graph, reports) =
+            driver(part.graph, &passes, &self.capabilities()?).map_err(failed)?;
         Ok(Compiled {
             name: part.name,
             per: part.per,
             reuse: part.reuse,
             graph,
             reports,
+            passes,
+            note: None,
         })
     }
 
@@ -306,6 +378,42 @@ impl Project {
                 .map_err(|e| Failure::Input(e.into()))?;
         }
         Ok(())
+    }
+}
+
+/// Numbers of tokens of a chunk that a memory budget tries, each half of the one before.
+const CHUNKS: [i64; 8] = [32768, 16384, 8192, 4096, 2048, 1024, 512, 256];
+
+/// The passes that take so many tokens at a time, before all others.
+fn chunk_passes(tokens: i64) -> [PassSpec; 2] {
+    ["chunk-attention", "chunk-feed-forward"].map(|pass| PassSpec {
+        pass: pass.to_owned(),
+        with: serde_json::json!({"tokens": tokens}),
+        because: "The memory budget asks for it.".to_owned(),
+    })
+}
+
+/// What a budget led to, if it led to anything.
+fn budget_note(
+    component: &str,
+    budget: u64,
+    before: u64,
+    after: u64,
+    tokens: Option<i64>,
+) -> Option<String> {
+    let gb = |bytes: u64| format!("{:.2} GB", bytes as f64 / 1e9);
+    let over = match after > budget {
+        true => format!(", still over the budget of {}", gb(budget)),
+        false => String::new(),
+    };
+    match tokens {
+        Some(tokens) => Some(format!(
+            "`{component}` takes {tokens} tokens at a time: {} instead of {}{over}",
+            gb(after),
+            gb(before)
+        )),
+        None if after > budget => Some(format!("`{component}` needs {}{over}", gb(after))),
+        None => None,
     }
 }
 

@@ -20,5 +20,5 @@ mod write;
 pub use commands::dispatch;
 pub use compile::{CompileOptions, Compiled, Project, find_preset};
 pub use failure::{Failure, Outcome};
-pub use sizes::AskedSize;
+pub use sizes::{AskedSize, LatentGrid, latent_grid};
 pub use write::{Progress, expand_all, write_bundle};

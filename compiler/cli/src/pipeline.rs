@@ -44,10 +44,11 @@ pub fn check_target(target: &TargetFile) -> Outcome {
             .mistake("target::capabilities", message)
             .into());
     }
-    let newest = can.rms_normalization || can.attention == AttentionForm::OnnxAttention;
+    let attention = can.attention == AttentionForm::OnnxAttention;
+    let newest = can.rms_normalization || can.rotary_embedding || attention;
     if newest && target.opset < OPSET_OF_ATTENTION {
         let message = format!(
-            "RMSNormalization and Attention exist from opset {OPSET_OF_ATTENTION}; this target says {}",
+            "RMSNormalization, RotaryEmbedding and Attention exist from opset {OPSET_OF_ATTENTION}; this target says {}",
             target.opset
         );
         return Err(target

@@ -1,13 +1,21 @@
 //! Recipes: passes that a preset or the caller adds to a target's.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use ltxc_front::library::{self, Shelf};
 use ltxc_front::{Diagnostic, PassEntry, PipelineFile, PresetFile, RecipeFile, Source, TargetFile};
-use ltxc_passes::{Fidelity, PassSpec};
+use ltxc_passes::{Fidelity, PassReport, PassSpec};
+use serde_json::{Value as Json, json};
 
-use crate::compile::{CompileOptions, base_of, find};
+use crate::compile::{CompileOptions, Compiled, base_of, find};
 use crate::failure::{Failure, Outcome};
+use crate::sizes::LatentGrid;
+
+/// What parameters write where the size of the video belongs.
+const GRID: &str = "{latent_grid}";
+/// Stands for the size of the video where only the form of parameters matters.
+const ANY_GRID: LatentGrid = [1, 1, 1];
 
 /// Reads the recipes that the caller names, or else the preset: first attention, then number formats.
 pub fn read_recipes(options: &CompileOptions, preset: &PresetFile) -> Outcome<Vec<RecipeFile>> {
@@ -62,7 +70,7 @@ pub fn check_recipe(recipe: &RecipeFile, pipeline: Option<&PipelineFile>) -> Out
 /// Checks that every pass is a rule and takes its parameters.
 pub fn check_passes(source: &Source, passes: &[PassEntry]) -> Outcome {
     for entry in passes {
-        ltxc_passes::find(&spec(entry))
+        ltxc_passes::find(&spec(entry, ANY_GRID))
             .map_err(|e| Diagnostic::new("target::pass", source, entry.span, e.to_string()))?;
     }
     Ok(())
@@ -71,7 +79,7 @@ pub fn check_passes(source: &Source, passes: &[PassEntry]) -> Outcome {
 /// Refuses passes that change numbers: those are the preset's or the caller's to choose.
 pub fn check_exact(target: &TargetFile) -> Outcome {
     let lossy = |entry: &&PassEntry| {
-        let rule = ltxc_passes::find(&spec(entry));
+        let rule = ltxc_passes::find(&spec(entry, ANY_GRID));
         rule.is_ok_and(|rule| rule.meta().fidelity == Fidelity::Lossy)
     };
     match target.passes.iter().find(lossy) {
@@ -89,14 +97,15 @@ pub fn check_exact(target: &TargetFile) -> Outcome {
     }
 }
 
-/// The passes for a component: the target's, with those of the recipes for it in the target's slot.
+/// The passes for a component: the target's, with those of the recipes for it in the target's slot. `grid` is the size
+/// of the video, if it is one only.
 pub fn passes_for(
     target: &TargetFile,
     recipes: &[RecipeFile],
     component: &str,
+    grid: Option<LatentGrid>,
 ) -> Outcome<Vec<PassSpec>> {
-    let is_for = |recipe: &&RecipeFile| recipe.components.iter().any(|name| name.text == component);
-    let wanted: Vec<&RecipeFile> = recipes.iter().filter(is_for).collect();
+    let wanted: Vec<&RecipeFile> = recipes_for(recipes, component).collect();
     let at = match (target.recipes_after, wanted.first()) {
         (Some(at), _) => at,
         (None, None) => target.passes.len(),
@@ -108,15 +117,79 @@ pub fn passes_for(
             )));
         }
     };
+    if grid.is_none() {
+        wanted
+            .iter()
+            .try_for_each(|recipe| require_any_size(recipe))?;
+    }
     let (before, after) = target.passes.split_at(at);
     let added = wanted.into_iter().flat_map(|recipe| &recipe.passes);
-    Ok(before.iter().chain(added).chain(after).map(spec).collect())
+    let all = before.iter().chain(added).chain(after);
+    Ok(all
+        .map(|entry| spec(entry, grid.unwrap_or(ANY_GRID)))
+        .collect())
 }
 
-fn spec(entry: &PassEntry) -> PassSpec {
+/// Says of each lossy pass of a recipe that changed no part of a component why not.
+pub fn idle(recipes: &[RecipeFile], component: &str, parts: &[Compiled]) -> Vec<String> {
+    let passes = recipes_for(recipes, component).flat_map(|recipe| &recipe.passes);
+    let names: BTreeSet<&str> = passes.map(|entry| entry.pass.as_str()).collect();
+    let said = names.into_iter().filter_map(|name| {
+        let reports = parts.iter().flat_map(|part| &part.reports);
+        let of_it =
+            |report: &&PassReport| report.fidelity == Fidelity::Lossy && report.pass == name;
+        let reports: Vec<&PassReport> = reports.filter(of_it).collect();
+        if reports.is_empty() || reports.iter().any(|report| report.matched > 0) {
+            return None;
+        }
+        let declined = reports.iter().flat_map(|report| &report.declined).next();
+        let reason = declined.map_or("nothing is what it looks for", |first| &first.reason);
+        Some(format!(
+            "`{name}` changed nothing in `{component}`: {reason}"
+        ))
+    });
+    said.collect()
+}
+
+fn recipes_for<'a>(
+    recipes: &'a [RecipeFile],
+    component: &'a str,
+) -> impl Iterator<Item = &'a RecipeFile> {
+    let is_for =
+        move |recipe: &&RecipeFile| recipe.components.iter().any(|name| name.text == component);
+    recipes.iter().filter(is_for)
+}
+
+fn require_any_size(recipe: &RecipeFile) -> Outcome {
+    let sized = |entry: &PassEntry| with_grid(&entry.with, ANY_GRID) != entry.with;
+    match recipe.passes.iter().any(sized) {
+        false => Ok(()),
+        true => Err(Failure::Misuse(format!(
+            "`{}` is for one size of video: give --size WIDTHxHEIGHTxFRAMES, such as 704x512x121",
+            recipe.name
+        ))),
+    }
+}
+
+fn spec(entry: &PassEntry, grid: LatentGrid) -> PassSpec {
     PassSpec {
         pass: entry.pass.clone(),
-        with: entry.with.clone(),
+        with: with_grid(&entry.with, grid),
         because: entry.because.clone(),
+    }
+}
+
+/// The parameters with the size of the video in its places.
+fn with_grid(with: &Json, grid: LatentGrid) -> Json {
+    match with {
+        Json::String(text) if text == GRID => json!(grid),
+        Json::Array(items) => items.iter().map(|item| with_grid(item, grid)).collect(),
+        Json::Object(fields) => {
+            let filled = fields
+                .iter()
+                .map(|(name, value)| (name.clone(), with_grid(value, grid)));
+            Json::Object(filled.collect())
+        }
+        plain => plain.clone(),
     }
 }

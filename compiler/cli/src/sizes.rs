@@ -11,7 +11,7 @@ use ltxc_export::interface;
 use ltxc_front::Role;
 use ltxc_ir::Graph;
 use ltxc_passes::transforms::specialize::{Bindings, specialize};
-use ltxc_runtime::run::{Call, Job};
+use ltxc_runtime::run::{Call, Compression, Job, VideoSize};
 
 use crate::compile::Project;
 use crate::failure::{Failure, Outcome};
@@ -41,6 +41,23 @@ impl FromStr for AskedSize {
             }),
             _ => Err("write WIDTHxHEIGHTxFRAMES in pixels, such as 704x512x121".to_owned()),
         }
+    }
+}
+
+/// A number of bytes, written as `8GB`, `500MB` or a plain number; a GB is 10^9.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bytes(pub u64);
+
+impl FromStr for Bytes {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let units = [("GB", 1e9), ("MB", 1e6), ("KB", 1e3), ("", 1.0)];
+        let read = |(unit, factor): (&str, f64)| {
+            let number: f64 = text.strip_suffix(unit)?.trim().parse().ok()?;
+            (0.0..1e15).contains(&number).then_some(Self((number * factor) as u64))
+        };
+        let found = units.into_iter().find_map(read);
+        found.ok_or_else(|| "write a number of bytes, such as 8GB or 500MB".to_owned())
     }
 }
 
@@ -92,7 +109,19 @@ pub fn calls(project: &Project, checkpoints: &BTreeMap<Role, Checkpoint>) -> Out
         prompt: Some(String::new()),
         ..project.size.map(AskedSize::settings).unwrap_or_default()
     };
-    Job::calls(&manifest, settings).map_err(|e| Failure::Input(e.into()))
+    let calls = Job::calls(&manifest, settings).map_err(|e| Failure::Input(e.into()))?;
+    Ok(calls
+        .into_iter()
+        .map(|call| with_rows(project, call))
+        .collect())
+}
+
+/// The call with the rows that the project is compiled for, where it says so.
+fn with_rows(project: &Project, mut call: Call) -> Call {
+    if let Some(rows) = project.rows.filter(|_| project.denoises(&call.component)) {
+        call.sizes.insert("B".to_owned(), rows);
+    }
+    call
 }
 
 /// The graphs of the whole pipeline, also of components that are not compiled, as far as their checkpoint is open.
@@ -137,6 +166,28 @@ pub fn common_sizes(component: &str, graph: &Graph, calls: &[Call]) -> Bindings 
     common
 }
 
+/// Latent frames, rows and columns.
+pub type LatentGrid = [usize; 3];
+
+/// The latents of the only video that the project is compiled for.
+pub fn latent_grid(
+    project: &Project,
+    checkpoints: &BTreeMap<Role, Checkpoint>,
+) -> Outcome<Option<LatentGrid>> {
+    let Some(size) = project.size else {
+        return Ok(None);
+    };
+    let plan = read_plan(&project.pipeline, &[])?;
+    let model = model_facts(&plan, &whole_pipeline(project, checkpoints)?, checkpoints);
+    let compression = Compression::new(&model).map_err(|e| Failure::Input(e.into()))?;
+    let latents = compression.latents_of(VideoSize {
+        frames: size.frames,
+        height: size.height,
+        width: size.width,
+    });
+    Ok(Some([latents.frames, latents.height, latents.width]))
+}
+
 /// The graphs for the size that the project is compiled for, if it is for one.
 pub fn specialize_all(
     project: &Project,
@@ -146,15 +197,7 @@ pub fn specialize_all(
     if project.size.is_none() {
         return Ok(graphs);
     }
-    let mut calls = calls(project, checkpoints)?;
-    if let Some(rows) = project.rows {
-        let batched = calls
-            .iter_mut()
-            .filter(|call| project.denoises(&call.component));
-        batched.for_each(|call| {
-            call.sizes.insert("B".to_owned(), rows);
-        });
-    }
+    let calls = calls(project, checkpoints)?;
     let one = |(name, graph): (String, Graph)| {
         let special = specialize(&graph, &common_sizes(&name, &graph, &calls));
         Ok((name, special.map_err(|e| Failure::Input(e.into()))?))

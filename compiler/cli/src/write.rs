@@ -14,7 +14,8 @@ use serde_json::Value as Json;
 
 use crate::compile::{Compiled, Project, section};
 use crate::failure::{Failure, Outcome};
-use crate::sizes::{AskedSize, specialize_all};
+use crate::recipes::idle;
+use crate::sizes::{AskedSize, latent_grid, specialize_all};
 
 /// Name of the tokenizer in a bundle.
 const TOKENIZER: &str = "tokenizer.json";
@@ -39,6 +40,16 @@ pub fn write_bundle(
     progress: &mut dyn Progress,
 ) -> Outcome<PathBuf> {
     let checkpoints = project.open_checkpoints()?;
+    if let Some((role, _)) = checkpoints
+        .iter()
+        .find(|(_, checkpoint)| checkpoint.is_outline())
+    {
+        let said = anyhow::anyhow!(
+            "the {} is an outline: it says shapes and holds no weights, so it can be planned, dumped and explained, not compiled",
+            role.name()
+        );
+        return Err(Failure::Input(said));
+    }
     let said = project.preset.notes.iter();
     let inferred = checkpoints.values().flat_map(Checkpoint::notes);
     let mut notes: Vec<String> = said.chain(inferred).cloned().collect();
@@ -50,6 +61,7 @@ pub fn write_bundle(
     let tokenizer = tokenizer(project)?;
     let model = model_facts(&project.plan, &graphs, &checkpoints);
     let graphs = specialize_all(project, graphs, &checkpoints)?;
+    let grid = latent_grid(project, &checkpoints)?;
     let capabilities = project.capabilities()?;
     let dialect = Dialect {
         opset: project.target.opset,
@@ -60,7 +72,12 @@ pub fn write_bundle(
     let mut writer = BundleWriter::create(out)?;
     let mut components = BTreeMap::new();
     for (name, graph) in graphs {
-        let parts = project.lower(&name, graph.clone())?;
+        let parts = project.lower(&name, graph.clone(), grid)?;
+        let said = parts.iter().filter_map(|part| part.note.clone());
+        for note in said.chain(idle(&project.recipes, &name, &parts)) {
+            progress.note(&note);
+            notes.push(note);
+        }
         let checkpoint = &checkpoints[&project.role_of(&name)];
         progress.component(&name, weight_bytes(&parts, checkpoint));
         let source = ComponentSource {

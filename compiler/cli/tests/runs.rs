@@ -226,3 +226,123 @@ fn a_bundle_for_one_size_makes_the_same_video_and_no_other() {
         assert!(refused.stderr.contains(why), "{}", refused.stderr);
     }
 }
+
+/// What `ltxc plan` says of a transformer with real widths, of which only the shapes are there.
+#[test]
+fn a_plan_needs_no_weights_and_a_budget_is_kept() {
+    let plan = |more: &[&str]| -> (Value, String) {
+        let start = [
+            "plan",
+            "ltxv",
+            "--checkpoint",
+            "benches/peers/headers/2b.json",
+            "--only",
+            "transformer",
+            "--size",
+            "768x512x121",
+            "--rows",
+            "1",
+            "--target",
+            "tract",
+            "--json",
+        ];
+        let said = ltxc(&[&start, more].concat());
+        let text = said.stderr.clone();
+        (serde_json::from_str(&said.fine()).unwrap(), text)
+    };
+    let bytes = |plan: &Value, field: &str| plan["stages"][0][field].as_u64().unwrap();
+    let (free, _) = plan(&[]);
+    // 1.92 * 10^9 numbers of the released 2B transformer, widened to 32 bits.
+    assert!(
+        (7_600_000_000..7_800_000_000).contains(&bytes(&free, "weights")),
+        "{free}"
+    );
+    let (small, said) = plan(&["--memory-budget", "1MB"]);
+    assert!(
+        said.contains("tokens at a time") && said.contains("over the budget"),
+        "{said}"
+    );
+    assert_eq!(bytes(&free, "weights"), bytes(&small, "weights"));
+    assert!(
+        bytes(&small, "activations") < bytes(&free, "activations"),
+        "{small}"
+    );
+}
+
+const NEAR: &str = r#"
+ltxc: 1
+recipe: near
+doc: A tile attends to its own neighbourhood in its own frame.
+components: [transformer]
+passes:
+  - pass: sdpa-to-sparse-tiles
+    with: {nodes: ["transformer_blocks.*.a"], grid: "{latent_grid}", tile: [1, 2, 2], keys: {sliding: [1, 2, 4]}}
+    because: "A test asks for it."
+"#;
+
+/// What a window hides changes the video; one that hides nothing does not, and that is said; without a size there is none.
+#[test]
+fn sparse_attention_is_for_one_size_and_says_where_it_does_nothing() {
+    let tmp = TempDir::new().unwrap();
+    let (recipe, out) = (tmp.path().join("near.yaml"), tmp.path().join("near.bundle"));
+    fs::write(&recipe, NEAR).unwrap();
+    let (recipe, out) = (recipe.to_str().unwrap(), out.to_str().unwrap());
+    let compile = ["compile", "presets/shapes.yaml", "-o", out, "--attention"];
+    let size = ["--size", "96x64x9"];
+
+    let refused = ltxc(&[&compile, &[recipe][..]].concat());
+    assert_eq!(refused.code, Some(2), "{}", refused.stderr);
+    assert!(refused.stderr.contains("give --size"), "{}", refused.stderr);
+
+    let run = |bundle| ["run", bundle, "--prompt", "a circle", "--steps", "4"];
+    let dense = latents(&run(shapes().to_str().unwrap()), &size);
+    ltxc(&[&compile, &[recipe][..], &size[..]].concat()).fine();
+    assert_ne!(latents(&run(out), &[]), dense);
+
+    let all = tmp.path().join("all.bundle");
+    let wide = [
+        "compile",
+        "presets/shapes.yaml",
+        "-o",
+        all.to_str().unwrap(),
+    ];
+    let idle = ltxc(&[&wide, &["--attention", "sliding-tiles"][..], &size[..]].concat());
+    let why =
+        "`sdpa-to-sparse-tiles` changed nothing in `transformer`: every tile attends to all tokens";
+    assert!(idle.stderr.contains(why), "{}", idle.stderr);
+    idle.fine();
+}
+
+/// The measure on the real model: it tells its prompts apart, and a bundle from itself by nothing.
+#[test]
+fn the_tiny_model_is_measured() {
+    let bundle = shapes().to_str().unwrap();
+    let few = ["--prompts", "3", "--steps", "2", "--frames", "9", "--json"];
+    let start = ["bench", "adherence", bundle, "--given", "ends"];
+    let report: Value = serde_json::from_str(&ltxc(&[&start, &few[..]].concat()).fine()).unwrap();
+    let videos = report["videos"].as_array().unwrap();
+    assert_eq!(
+        (videos.len(), &report["right"]["motion"]["of"]),
+        (3, &3.into())
+    );
+    for video in videos {
+        let given = video["given_psnr"].as_array().unwrap();
+        assert_eq!(given.len(), 2, "{video}");
+        assert!(given[0].as_f64().unwrap() > 20.0, "{video}");
+    }
+    let start = ["bench", "quality", bundle, bundle];
+    let report: Value = serde_json::from_str(&ltxc(&[&start, &few[..]].concat()).fine()).unwrap();
+    assert_eq!(report["psnr"], serde_json::json!([100.0, 100.0, 100.0]));
+    let start = [
+        "bench",
+        "quality",
+        bundle,
+        bundle,
+        "--set",
+        "defaults.guidance_scale=1",
+    ];
+    let report: Value = serde_json::from_str(&ltxc(&[&start, &few[..]].concat()).fine()).unwrap();
+    for psnr in report["psnr"].as_array().unwrap() {
+        assert!((5.0..60.0).contains(&psnr.as_f64().unwrap()), "{report}");
+    }
+}

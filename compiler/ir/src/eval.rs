@@ -1,7 +1,7 @@
 //! What every operation means in numbers: a plain interpreter in f32 and i64.
 //!
 //! It is the yardstick of the rewrites and the evaluator of constants, not a runtime: clear first, never fast.
-//! Half-precision types are not modelled; an operation on them is an error here.
+//! Floats of fewer bits are modelled: an operation on them computes in f32 and rounds its result once.
 
 mod elementwise;
 mod nn;
@@ -14,13 +14,14 @@ use thiserror::Error;
 
 use crate::fact::Dtype;
 use crate::graph::{Graph, NodeId};
+use crate::narrow;
 use crate::op::Op;
 use crate::size::Size;
 
 /// A tensor of the interpreter.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Array {
-    /// 32-bit floats.
+    /// Floats, of any width.
     F32(ArrayD<f32>),
     /// Whole numbers, of either width.
     I64(ArrayD<i64>),
@@ -82,7 +83,7 @@ pub fn eval(
                     .map_err(|e| EvalError(format!("`{}`: {e}", node.name)))?
             }
         };
-        values.insert(id, value);
+        values.insert(id, value.rounded_to(node.fact.dtype));
     }
     Ok(graph
         .graph_outputs()
@@ -105,12 +106,22 @@ impl Array {
         }
     }
 
-    /// Element type; whole numbers count as i64.
+    /// Element type; floats count as f32, whole numbers as i64.
     pub fn dtype(&self) -> Dtype {
         match self {
             Self::F32(_) => Dtype::F32,
             Self::I64(_) => Dtype::I64,
             Self::Bool(_) => Dtype::Bool,
+        }
+    }
+
+    /// The same numbers, floats rounded to a type of fewer bits.
+    pub fn rounded_to(self, dtype: Dtype) -> Self {
+        match self {
+            Self::F32(array) if dtype != Dtype::F32 => {
+                Self::F32(array.mapv_into(|x| narrow::round(dtype, x)))
+            }
+            other => other,
         }
     }
 

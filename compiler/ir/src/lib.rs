@@ -17,6 +17,7 @@ pub mod expr;
 mod fact;
 mod graph;
 mod infer;
+pub mod narrow;
 pub mod op;
 mod patch;
 mod size;

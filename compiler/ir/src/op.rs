@@ -419,6 +419,12 @@ ops! {
         /// Factor on the scores.
         scale: f64,
     }
+    /// ONNX `RotaryEmbedding` (opset 23) over the whole last axis of [B, S, n]: as `rope`, the position `[b, s]` turned by
+    /// row `ids[b, s]` of the tables [rows, n/2].
+    OnnxRotaryEmbedding "onnx_rotary_embedding" ("x", "cos", "sin", "ids") {
+        /// `interleaved` or `halves`.
+        pairs: RopePairs,
+    }
     /// `x` itself.
     Identity "identity" ("x") {
     }

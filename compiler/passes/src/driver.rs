@@ -42,6 +42,9 @@ fn drive(
 ) -> Result<(Verified, Vec<PassReport>), PassError> {
     let rules = passes.iter().map(find);
     let rules = rules.collect::<Result<Vec<_>, _>>()?;
+    rules
+        .iter()
+        .try_for_each(|rule| refused(rule.as_ref(), capabilities))?;
     let mut graph = verify(graph).map_err(PassError::Input)?;
     let mut reports = Vec::new();
     for rule in &rules {
@@ -52,6 +55,16 @@ fn drive(
         reports.push(report);
     }
     Ok((graph, reports))
+}
+
+fn refused(rule: &dyn Rule, capabilities: &Capabilities) -> Result<(), PassError> {
+    match rule.refuse(capabilities) {
+        None => Ok(()),
+        Some(reason) => Err(PassError::Refused {
+            pass: rule.meta().id.to_owned(),
+            reason,
+        }),
+    }
 }
 
 fn run_rule(

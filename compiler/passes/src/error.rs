@@ -22,6 +22,14 @@ pub enum PassError {
         /// What is wrong with them.
         reason: String,
     },
+    /// The target cannot have what the rule makes: another target or another recipe is needed.
+    #[error("`{pass}`: {reason}")]
+    Refused {
+        /// The pass.
+        pass: String,
+        /// What the target lacks.
+        reason: String,
+    },
     /// The graph was broken before the first pass.
     #[error("the graph is broken before any pass: {}", join(.0))]
     Input(Vec<VerifyError>),
@@ -57,7 +65,10 @@ impl PassError {
     /// Whether a rule is to blame, not the one who wrote the list.
     pub fn is_bug(&self) -> bool {
         match self {
-            Self::Unknown { .. } | Self::Parameters { .. } | Self::Input(_) => false,
+            Self::Unknown { .. }
+            | Self::Parameters { .. }
+            | Self::Refused { .. }
+            | Self::Input(_) => false,
             Self::Patch { .. } | Self::Unsettled { .. } | Self::Broken { .. } => true,
         }
     }

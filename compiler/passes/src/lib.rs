@@ -12,10 +12,12 @@
 //! - a bug in a rule is an error that names pass and node; nothing is skipped.
 
 mod attention;
+mod chunks;
 mod constant;
 mod driver;
 mod error;
 mod matched;
+pub mod memory;
 mod pattern;
 mod report;
 mod rule;
@@ -28,7 +30,7 @@ pub mod transforms;
 pub use driver::{explain, run};
 pub use error::PassError;
 pub use matched::Match;
-pub use report::{Decline, PassReport};
+pub use report::{Decline, PassReport, difference};
 pub use rule::{Declined, Fidelity, Meta, Roots, Rule, Verdict};
 pub use rules::{find, rules};
 pub use spec::PassSpec;

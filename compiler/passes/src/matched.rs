@@ -1,7 +1,7 @@
 //! What a rule sees of the graph: one node, its surroundings, and the target.
 
 use std::cell::OnceCell;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use ltxc_ir::op::Constant;
 use ltxc_ir::{Fact, Graph, NodeId, Op};
@@ -68,6 +68,36 @@ impl<'a> Match<'a> {
     /// The node's name.
     pub fn name(&self) -> &'a str {
         &self.graph.node(self.root).name
+    }
+
+    /// The operation that makes any value.
+    pub fn op_of(&self, id: NodeId) -> &'a Op {
+        &self.graph.node(id).op
+    }
+
+    /// What the operation that makes any value reads, by port.
+    pub fn inputs_of(&self, id: NodeId) -> Vec<Option<NodeId>> {
+        self.graph.inputs_of(id)
+    }
+
+    /// The nodes that read the node's value.
+    pub fn users(&self) -> BTreeSet<NodeId> {
+        self.graph.users_of(self.root)
+    }
+
+    /// Whether the node's value is one of the graph's outputs.
+    pub fn is_output(&self) -> bool {
+        self.graph.is_output(self.root)
+    }
+
+    /// The value at port `i` of the operation that makes another.
+    pub fn input_of(&self, id: NodeId, i: usize) -> Option<NodeId> {
+        self.graph.inputs_of(id).get(i).copied().flatten()
+    }
+
+    /// Whether one operation reads a value, and nobody outside the graph.
+    pub fn is_read_once(&self, id: NodeId) -> bool {
+        self.graph.users_of(id).len() == 1 && !self.graph.is_output(id)
     }
 
     /// The type of any value.

@@ -94,7 +94,7 @@ impl fmt::Display for PassReport {
 }
 
 /// Lines of `before` that `after` lacks and the other way round, between the lines both have.
-pub(crate) fn difference(before: &str, after: &str) -> Vec<String> {
+pub fn difference(before: &str, after: &str) -> Vec<String> {
     let (old, new): (HashSet<_>, HashSet<_>) = (before.lines().collect(), after.lines().collect());
     let (mut before, mut after) = (before.lines().peekable(), after.lines().peekable());
     let mut lines = Vec::new();

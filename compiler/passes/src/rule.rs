@@ -3,11 +3,17 @@
 use ltxc_ir::Patch;
 
 use crate::matched::Match;
+use crate::target::Capabilities;
 
 /// A rewrite of one node at a time.
 pub trait Rule: Sync {
     /// Who it is.
     fn meta(&self) -> Meta;
+
+    /// Why a target cannot have what this rule makes; the recipe that lists it is then refused.
+    fn refuse(&self, _: &Capabilities) -> Option<String> {
+        None
+    }
 
     /// The operations it looks at.
     fn roots(&self) -> Roots;

@@ -1,14 +1,19 @@
 //! Every rule there is. One rule, one file, one name.
 
+mod chunk_attention;
+mod chunk_feed_forward;
 mod decompose_group_norm;
 mod decompose_rms_norm;
 mod decompose_rope;
 mod decompose_sdpa;
 mod decompose_silu;
 mod drop_identities;
+mod drop_round_trip_casts;
 mod fold_constants;
 mod linear_to_matmul;
 mod merge_duplicates;
+mod narrow_floats;
+mod rope_to_rotary_embedding;
 mod sdpa_to_onnx_attention;
 mod sdpa_to_ort_multi_head_attention;
 mod sdpa_to_sparse_tiles;
@@ -25,15 +30,20 @@ type Build = fn(&Value) -> Result<Box<dyn Rule>, String>;
 
 /// Every rule, sorted by id.
 const BUILDS: &[Build] = &[
+    build::<chunk_attention::ChunkAttention>,
+    build::<chunk_feed_forward::ChunkFeedForward>,
     build::<decompose_group_norm::DecomposeGroupNorm>,
     build::<decompose_rms_norm::DecomposeRmsNorm>,
     build::<decompose_rope::DecomposeRope>,
     build::<decompose_sdpa::DecomposeSdpa>,
     build::<decompose_silu::DecomposeSilu>,
     build::<drop_identities::DropIdentities>,
+    build::<drop_round_trip_casts::DropRoundTripCasts>,
     build::<fold_constants::FoldConstants>,
     build::<linear_to_matmul::LinearToMatmul>,
     build::<merge_duplicates::MergeDuplicates>,
+    build::<narrow_floats::NarrowFloats>,
+    build::<rope_to_rotary_embedding::RopeToRotaryEmbedding>,
     build::<sdpa_to_onnx_attention::SdpaToOnnxAttention>,
     build::<sdpa_to_ort_multi_head_attention::SdpaToOrtMultiHeadAttention>,
     build::<sdpa_to_sparse_tiles::SdpaToSparseTiles>,

@@ -2,7 +2,10 @@
 
 use std::fmt;
 
+use ltxc_ir::Dtype;
 use serde::{Deserialize, Serialize};
+
+use crate::memory::MemoryModel;
 
 /// The capabilities of a target; rules ask these, never a name.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -12,6 +15,9 @@ pub struct Capabilities {
     pub attention: AttentionForm,
     /// Whether the `RMSNormalization` operator exists (opset 23).
     pub rms_normalization: bool,
+    /// Whether the `RotaryEmbedding` operator exists (opset 23) and takes rows of any width.
+    #[serde(default)]
+    pub rotary_embedding: bool,
     /// Whether 16-bit weights may be stored and widened when they are loaded.
     pub half_weights: bool,
     /// Whether bfloat16 exists at all.
@@ -19,6 +25,16 @@ pub struct Capabilities {
     /// Whether 8-bit weights may be stored and widened by `DequantizeLinear` (opset 19).
     #[serde(default)]
     pub fp8_weights: bool,
+    /// How the runtime uses memory.
+    #[serde(default)]
+    pub memory: MemoryModel,
+    /// The float types it computes in; f32 where left out.
+    #[serde(default = "single")]
+    pub floats: Vec<Dtype>,
+}
+
+fn single() -> Vec<Dtype> {
+    vec![Dtype::F32]
 }
 
 /// How a target wants attention.

@@ -116,7 +116,9 @@ fn shrunk(window: [usize; 2], tile: &Part, distance: usize) -> Option<[usize; 2]
     let side = |side: usize| ((side * side) as f64 / shrinks as f64).sqrt().ceil() as usize;
     match period {
         1 => Some(window.map(side)),
-        _ => (distance % period == 0).then(|| [tile[1].len(), tile[2].len()]),
+        _ => distance
+            .is_multiple_of(period)
+            .then(|| [tile[1].len(), tile[2].len()]),
     }
 }
 

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::error::CheckpointError;
 use super::header::Stored;
+use super::outline;
 use super::source::Source;
 use super::weights::Weights;
 use super::{Checkpoint, TensorInfo};
@@ -31,8 +32,14 @@ impl Builder {
         path: &Path,
         canonical: impl Fn(&str) -> Option<String>,
     ) -> Result<BTreeMap<String, String>, CheckpointError> {
-        let (source, header) = Source::open(path)?;
-        self.sources.push(source);
+        let header = match outline::is_one(path) {
+            true => outline::read(path)?,
+            false => {
+                let (source, header) = Source::open(path)?;
+                self.sources.push(source);
+                header
+            }
+        };
         for stored in header.tensors {
             self.add_tensor(path, stored, &canonical)?;
         }
@@ -63,7 +70,7 @@ impl Builder {
                 second,
             });
         }
-        let info = TensorInfo::new(key.clone(), stored, self.sources.len() - 1);
+        let info = TensorInfo::new(key.clone(), stored, self.sources.len().saturating_sub(1));
         self.tensors.insert(key, info);
         Ok(())
     }

@@ -14,6 +14,7 @@ mod fp8;
 mod header;
 mod json;
 mod lora;
+mod outline;
 mod scales;
 mod scheduler;
 mod single_file;
@@ -192,6 +193,11 @@ impl Checkpoint {
     /// Whether a weight is more than its stored elements and a scale, so that it is computed anew.
     pub fn is_computed(&self, key: &str) -> bool {
         self.is_rotated(key) || self.loras.iter().any(|lora| lora.changes(key))
+    }
+
+    /// Whether only shapes are known, as of an outline.
+    pub fn is_outline(&self) -> bool {
+        self.sources.is_empty()
     }
 
     /// The files, in the order that [`TensorInfo::file`] counts.

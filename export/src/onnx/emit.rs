@@ -213,17 +213,22 @@ impl<'g> Emitter<'g> {
 
     /// The name of an f32 scalar constant.
     pub(super) fn float(&mut self, value: f32) -> String {
+        self.scalar(Dtype::F32, value)
+    }
+
+    /// The name of a scalar constant of a float type.
+    pub(super) fn scalar(&mut self, dtype: Dtype, value: f32) -> String {
         self.constant(Constant {
-            dtype: Dtype::F32,
+            dtype,
             shape: Vec::new(),
             data: Literal::Floats(vec![value]),
         })
     }
 
     /// The name of a vector of `n` times `value`.
-    pub(super) fn filled(&mut self, value: f32, n: &Size) -> String {
+    pub(super) fn filled(&mut self, dtype: Dtype, value: f32, n: &Size) -> String {
         self.constant(Constant {
-            dtype: Dtype::F32,
+            dtype,
             shape: vec![n.clone()],
             data: Literal::Floats(vec![value]),
         })

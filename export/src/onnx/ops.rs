@@ -1,6 +1,6 @@
 //! The ONNX form of every operation.
 
-use ltxc_ir::op::{GeluKind, PadMode};
+use ltxc_ir::op::{GeluKind, OnnxRotaryEmbedding, PadMode, RopePairs};
 use ltxc_ir::{Dtype, Node, NodeId, Op, Size, resolve_axis};
 
 use super::emit::{Emitter, OnnxError};
@@ -22,6 +22,7 @@ impl Emitter<'_> {
             Op::RmsNorm(_) | Op::LayerNorm(_) | Op::GroupNorm(_) => self.norm(id, &node, inputs),
             Op::Conv3d(_) | Op::Gelu(_) | Op::Softmax(_) => self.layer(&node, inputs),
             Op::OrtMultiHeadAttention(_) | Op::OnnxAttention(_) => self.attention(&node, inputs),
+            Op::OnnxRotaryEmbedding(op) => self.rotary(op, &node, &inputs),
             _ => self.movement(id, &node, inputs),
         }
     }
@@ -206,11 +207,11 @@ impl Emitter<'_> {
                 if resolve_axis(op.axis, shape.len()) != shape.len().checked_sub(1) {
                     return Err(not_lowered(node));
                 }
-                self.fill_scale(&mut inputs, &shape);
+                self.fill_scale(&mut inputs, node.fact.dtype, &shape);
                 ("RMSNormalization", op.eps)
             }
             Op::LayerNorm(op) => {
-                self.fill_scale(&mut inputs, &shape);
+                self.fill_scale(&mut inputs, node.fact.dtype, &shape);
                 ("LayerNormalization", op.eps)
             }
             Op::GroupNorm(op) => {
@@ -220,7 +221,8 @@ impl Emitter<'_> {
                     return Err(not_lowered(node));
                 }
                 inputs.truncate(1);
-                inputs.extend([self.filled(1.0, &shape[1]), self.filled(0.0, &shape[1])]);
+                let dtype = node.fact.dtype;
+                inputs.extend([1.0, 0.0].map(|value| self.filled(dtype, value, &shape[1])));
                 ("InstanceNormalization", op.eps)
             }
             _ => return Err(not_lowered(node)),
@@ -231,11 +233,27 @@ impl Emitter<'_> {
     }
 
     /// ONNX norms need a scale: ones where the graph has none.
-    fn fill_scale(&mut self, inputs: &mut Names, shape: &[Size]) {
+    fn fill_scale(&mut self, inputs: &mut Names, dtype: Dtype, shape: &[Size]) {
         inputs.resize(inputs.len().max(2), String::new());
         if let (true, Some(last)) = (inputs[1].is_empty(), shape.last()) {
-            inputs[1] = self.filled(1.0, last);
+            inputs[1] = self.filled(dtype, 1.0, last);
         }
+    }
+
+    /// One head as wide as the last axis.
+    fn rotary(
+        &mut self,
+        op: &OnnxRotaryEmbedding,
+        node: &Node,
+        inputs: &[String],
+    ) -> Result<(), OnnxError> {
+        let interleaved = i64::from(op.pairs == RopePairs::Interleaved);
+        let attributes = vec![
+            AttributeProto::int("interleaved", interleaved),
+            AttributeProto::int("num_heads", 1),
+        ];
+        self.push("RotaryEmbedding", inputs, &node.name, attributes);
+        Ok(())
     }
 
     fn attention(&mut self, node: &Node, inputs: Names) -> Result<(), OnnxError> {

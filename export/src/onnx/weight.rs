@@ -17,12 +17,19 @@ pub enum Step {
     Reshape(Vec<usize>),
     /// Axes in another order.
     Transpose(Vec<usize>),
+    /// Another element type, rounded to the nearest even.
+    Cast(Dtype),
 }
 
 impl Step {
     /// Whether elements change their order.
     pub fn moves(&self) -> bool {
         matches!(self, Self::Transpose(_))
+    }
+
+    /// Whether the shape or the order of elements changes, not the elements.
+    pub fn rearranges(&self) -> bool {
+        matches!(self, Self::Transpose(_) | Self::Reshape(_))
     }
 }
 
@@ -56,12 +63,13 @@ impl WeightPlan {
     }
 }
 
-/// A weight and the steps on it, if the value depends on nothing else and only moves elements.
+/// A weight and the steps on it, if the value depends on nothing else and can be written as it is.
 pub fn weight_expression(graph: &Graph, id: NodeId) -> Option<(NodeId, Vec<Step>)> {
     let step = match &graph.node(id).op {
         Op::Weight(_) => return Some((id, Vec::new())),
         Op::Reshape(_) => Step::Reshape(graph.node(id).fact.const_shape()?),
         Op::Transpose(op) => Step::Transpose(op.perm.clone()),
+        Op::Cast(op) if matches!(op.to, Dtype::F16 | Dtype::Bf16) => Step::Cast(op.to),
         _ => return None,
     };
     let input = graph.inputs_of(id).first().copied().flatten()?;
@@ -75,8 +83,8 @@ impl Dialect {
     fn written(&self, stored: Dtype, read: Dtype) -> Dtype {
         match stored {
             Dtype::F8e4m3 if self.fp8_weights => stored,
-            Dtype::F8e4m3 if self.half_weights => Dtype::Bf16,
-            Dtype::F16 | Dtype::Bf16 if self.half_weights => stored,
+            Dtype::F8e4m3 if self.half_weights && read == Dtype::F32 => Dtype::Bf16,
+            Dtype::F16 | Dtype::Bf16 if self.half_weights && read == Dtype::F32 => stored,
             _ => read,
         }
     }
@@ -156,7 +164,7 @@ impl Emitter<'_> {
     fn widen(&mut self, plan: &WeightPlan, node: &Node) {
         let scale = (self.scales)(&plan.key).filter(|_| plan.scale_in_graph);
         if plan.written == Dtype::F8e4m3 {
-            let scale = self.float(scale.unwrap_or(1.0));
+            let scale = self.scalar(node.fact.dtype, scale.unwrap_or(1.0));
             let inputs = [plan.name.clone(), scale];
             return self.push("DequantizeLinear", &inputs, &node.name, Vec::new());
         }

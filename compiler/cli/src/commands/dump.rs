@@ -11,6 +11,7 @@ use super::check::read_json;
 use crate::args::DumpArgs;
 use crate::compile::Project;
 use crate::failure::{Failure, Outcome};
+use crate::sizes::latent_grid;
 
 pub fn command(args: &DumpArgs) -> Outcome {
     if let Some(config) = &args.config {
@@ -21,10 +22,11 @@ pub fn command(args: &DumpArgs) -> Outcome {
     options.only.extend(args.component.clone());
     let project = Project::open(&options).map_err(explain_graph_files)?;
     let checkpoints = project.open_checkpoints()?;
+    let grid = latent_grid(&project, &checkpoints)?;
     for (name, graph) in project.components(&checkpoints)? {
         match args.lowered {
             true => {
-                for part in project.lower(&name, graph)? {
+                for part in project.lower(&name, graph, grid)? {
                     show(args, &part.graph)?;
                 }
             }

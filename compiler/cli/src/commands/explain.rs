@@ -10,21 +10,23 @@ use crate::args::ExplainArgs;
 use crate::compile::{Compiled, Project};
 use crate::failure::{Failure, Outcome};
 use crate::output::say;
+use crate::sizes::{LatentGrid, latent_grid};
 
 pub fn command(args: &ExplainArgs) -> Outcome {
     let mut options = super::options(&args.preset, &args.project)?;
     options.only.extend(args.component.clone());
     let project = Project::open(&options)?;
-    if let Some(pass) = &args.diff {
-        check_runs(&project, pass)?;
-    }
     let checkpoints = project.open_checkpoints()?;
+    let grid = latent_grid(&project, &checkpoints)?;
+    if let Some(pass) = &args.diff {
+        check_runs(&project, pass, grid)?;
+    }
     say!("target {}: {}", project.target.name, project.target.doc);
     for (name, graph) in project.components(&checkpoints)? {
-        let (parts, passes) = (project.explain(&name, graph)?, project.passes(&name)?);
+        let parts = project.explain(&name, graph, grid)?;
         for part in &parts {
             headline(&name, part, parts.len())?;
-            for (report, spec) in part.reports.iter().zip(&passes) {
+            for (report, spec) in part.reports.iter().zip(&part.passes) {
                 show(report, &spec.because, args.diff.as_deref())?;
             }
         }
@@ -33,8 +35,8 @@ pub fn command(args: &ExplainArgs) -> Outcome {
 }
 
 /// Refuses a pass that no component is rewritten by.
-fn check_runs(project: &Project, pass: &str) -> Outcome {
-    let passes = project.graphs.keys().map(|name| project.passes(name));
+fn check_runs(project: &Project, pass: &str, grid: Option<LatentGrid>) -> Outcome {
+    let passes = project.graphs.keys().map(|name| project.passes(name, grid));
     let passes: Vec<_> = passes.collect::<Outcome<Vec<_>>>()?.concat();
     if passes.iter().any(|spec| spec.pass == pass) {
         return Ok(());

@@ -241,34 +241,56 @@ fn centre_and_scale<'a>(values: impl IntoIterator<Item = &'a f32> + Clone, eps: 
 impl Eval for Rope {
     fn eval(&self, values: &Values<'_>) -> Evaluated {
         let (x, cos, sin) = (values.float(0)?, values.float(1)?, values.float(2)?);
-        let n = *x
-            .shape()
-            .last()
-            .ok_or_else(|| EvalError("no axis".into()))?;
-        let mut half = x.shape().to_vec();
-        *half.last_mut().expect("an axis was found above") = n / 2;
-        let unfit = || EvalError("the tables do not fit".to_owned());
-        let (cos, sin) = (
-            cos.broadcast(IxDyn(&half)).ok_or_else(unfit)?,
-            sin.broadcast(IxDyn(&half)).ok_or_else(unfit)?,
-        );
-        let mut y = x.clone();
-        let lanes = Zip::from(y.lanes_mut(Axis(half.len() - 1)))
-            .and(cos.lanes(Axis(half.len() - 1)))
-            .and(sin.lanes(Axis(half.len() - 1)));
-        lanes.for_each(|mut lane, cos, sin| {
-            for i in 0..n / 2 {
-                let (p, q) = match self.pairs {
-                    RopePairs::Interleaved => (2 * i, 2 * i + 1),
-                    RopePairs::Halves => (i, i + n / 2),
-                };
-                let (a, b) = (lane[p], lane[q]);
-                lane[p] = a * cos[i] - b * sin[i];
-                lane[q] = b * cos[i] + a * sin[i];
-            }
-        });
-        Ok(Array::F32(y))
+        turned(x, cos, sin, self.pairs)
     }
+}
+
+impl Eval for OnnxRotaryEmbedding {
+    fn eval(&self, values: &Values<'_>) -> Evaluated {
+        let rows = |port| {
+            let ports = [values.ports[port], values.ports[3]];
+            let sizes = values.sizes;
+            match (Gather { axis: 0 }).eval(&Values {
+                ports: &ports,
+                sizes,
+            })? {
+                Array::F32(rows) => Ok(rows),
+                _ => fail("a table needs floats"),
+            }
+        };
+        turned(values.float(0)?, &rows(1)?, &rows(2)?, self.pairs)
+    }
+}
+
+/// `x` with each pair of channels of its last axis turned; the tables broadcast.
+fn turned(x: &ArrayD<f32>, cos: &ArrayD<f32>, sin: &ArrayD<f32>, pairs: RopePairs) -> Evaluated {
+    let n = *x
+        .shape()
+        .last()
+        .ok_or_else(|| EvalError("no axis".into()))?;
+    let mut half = x.shape().to_vec();
+    *half.last_mut().expect("an axis was found above") = n / 2;
+    let unfit = || EvalError("the tables do not fit".to_owned());
+    let (cos, sin) = (
+        cos.broadcast(IxDyn(&half)).ok_or_else(unfit)?,
+        sin.broadcast(IxDyn(&half)).ok_or_else(unfit)?,
+    );
+    let mut y = x.clone();
+    let lanes = Zip::from(y.lanes_mut(Axis(half.len() - 1)))
+        .and(cos.lanes(Axis(half.len() - 1)))
+        .and(sin.lanes(Axis(half.len() - 1)));
+    lanes.for_each(|mut lane, cos, sin| {
+        for i in 0..n / 2 {
+            let (p, q) = match pairs {
+                RopePairs::Interleaved => (2 * i, 2 * i + 1),
+                RopePairs::Halves => (i, i + n / 2),
+            };
+            let (a, b) = (lane[p], lane[q]);
+            lane[p] = a * cos[i] - b * sin[i];
+            lane[q] = b * cos[i] + a * sin[i];
+        }
+    });
+    Ok(Array::F32(y))
 }
 
 /// Attention over packed heads; `scale` multiplies the scores.

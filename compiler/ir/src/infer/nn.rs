@@ -1,7 +1,7 @@
 //! Types of products, convolutions, norms and attention.
 
 use super::{Infer, InferError, Inputs, fail};
-use crate::fact::{Fact, resolve_axis};
+use crate::fact::{Dtype, Fact, resolve_axis};
 use crate::op::*;
 use crate::size::Size;
 
@@ -131,6 +131,22 @@ impl Infer for Rope {
                     "a table of {table} does not fit {x}: one column per pair of channels"
                 ));
             }
+        }
+        Ok(x.clone())
+    }
+}
+
+impl Infer for OnnxRotaryEmbedding {
+    fn infer(&self, inputs: &Inputs<'_>) -> Result<Fact, InferError> {
+        let (x, ids) = (inputs.rank(0, 3)?, inputs.get(3)?);
+        let half = x.shape[2].div_exact(&2.into());
+        let half = half.map_or_else(|| fail(format!("{x} has no even last axis")), Ok)?;
+        let (cos, sin) = (inputs.rank(1, 2)?, inputs.rank(2, 2)?);
+        let fits = cos == sin && cos.dtype == x.dtype && cos.shape[1] == half;
+        if !fits || ids.dtype != Dtype::I64 || ids.shape != x.shape[..2] {
+            return fail(format!(
+                "tables {cos} and {sin} with rows {ids} do not fit {x}: one column per pair of channels, one row per position"
+            ));
         }
         Ok(x.clone())
     }

@@ -51,6 +51,9 @@ fn replace_by(op: fn() -> Op) -> Result<usize, PassError> {
         half_weights: false,
         bf16: false,
         fp8_weights: false,
+        memory: crate::memory::MemoryModel::default(),
+        floats: vec![ltxc_ir::Dtype::F32],
+        rotary_embedding: false,
     };
     run_rule(graph(), &Replace(op), &capabilities).map(|(_, report)| report.matched)
 }

@@ -3,7 +3,7 @@
 use ltxc_ir::attrs::Literal;
 use ltxc_ir::eval::eval_op;
 use ltxc_ir::op::Constant;
-use ltxc_ir::{Array, Dtype, Fact, Op, Patch};
+use ltxc_ir::{Array, Dtype, Fact, Op, Patch, narrow};
 use serde::Deserialize;
 
 use crate::matched::Match;
@@ -14,7 +14,7 @@ const MAX_BYTES: u64 = 1 << 20;
 
 /// `f(1, 2)` -> its value, by the reference interpreter; also `iota` and `linspace` of fixed length.
 ///
-/// Weights are not constants. Values that have no literal (infinity, half precision) stay computed.
+/// Weights are not constants. Infinity has no literal and stays computed.
 #[derive(Default, Deserialize)]
 pub struct FoldConstants;
 
@@ -76,12 +76,13 @@ fn compute(op: &Op, constants: &[&Constant]) -> Result<Array, Declined> {
 /// The elements as they are written; one stands for all where all are equal.
 fn literal(value: &Array, fact: &Fact) -> Result<Literal, Declined> {
     match (value, fact.dtype) {
-        (Array::F32(array), Dtype::F32) => {
+        (Array::F32(array), dtype) if dtype.is_float() => {
+            let rounded = array.mapv(|x| narrow::round(dtype, x));
             require!(
-                array.iter().all(|x| x.is_finite()),
+                rounded.iter().all(|x| x.is_finite()),
                 "the result is not finite"
             );
-            Ok(Literal::Floats(shortest(array.iter().copied(), |x| {
+            Ok(Literal::Floats(shortest(rounded.iter().copied(), |x| {
                 x.to_bits()
             })))
         }

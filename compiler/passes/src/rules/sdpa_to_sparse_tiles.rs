@@ -11,6 +11,9 @@ use crate::pattern::matches;
 use crate::rule::{Declined, Fidelity, Meta, Roots, Rule, Verdict, require};
 use crate::tiles::{Grid, Keys, Tile, tiles};
 
+/// Tokens that the transformer takes at most.
+const MOST_TOKENS: usize = 1 << 20;
+
 /// `sdpa(q, k, v)` -> `gather(concat(sdpa(q[tile], k[keys], v[keys]), ..), order)`: each tile of the video's tokens
 /// attends to the keys of its list.
 ///
@@ -46,16 +49,20 @@ impl TryFrom<Parameters> for SdpaToSparseTiles {
 
     fn try_from(with: Parameters) -> Result<Self, String> {
         let window = match &with.keys {
-            Keys::Sliding([_, rows, columns]) | Keys::Radial([rows, columns]) => rows * columns,
+            Keys::Sliding(window) => &window[..],
+            Keys::Radial(window) => &window[..],
         };
-        let count = |sizes: &Grid| sizes.iter().try_fold(1usize, |all, n| all.checked_mul(*n));
-        let some = |sizes: &Grid| count(sizes).is_some_and(|n| (1..=1 << 20).contains(&n));
-        match some(&with.grid) && some(&with.tile) && window > 0 {
+        let mut sizes = with.grid.iter().chain(&with.tile).chain(window);
+        let tokens = with
+            .grid
+            .iter()
+            .try_fold(1, |n: usize, size| n.checked_mul(*size));
+        let fits = sizes.all(|size| (1..=MOST_TOKENS).contains(size));
+        match fits && tokens.is_some_and(|tokens| tokens <= MOST_TOKENS) {
             true => Ok(Self(Some(with))),
-            false => Err(
-                "`grid`, `tile` and `keys` need sizes of at least 1, a grid at most 1048576 tokens"
-                    .to_owned(),
-            ),
+            false => Err(format!(
+                "`grid`, `tile` and `keys` are numbers from 1, and a grid has at most {MOST_TOKENS} tokens"
+            )),
         }
     }
 }

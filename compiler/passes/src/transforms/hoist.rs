@@ -201,6 +201,7 @@ fn cost(op: &Op) -> Cost {
         | Op::Rope(_)
         | Op::Sdpa(_)
         | Op::OrtMultiHeadAttention(_)
-        | Op::OnnxAttention(_) => Cost::Work,
+        | Op::OnnxAttention(_)
+        | Op::OnnxRotaryEmbedding(_) => Cost::Work,
     }
 }

@@ -24,7 +24,7 @@ pub fn command(args: &QualityArgs) -> Outcome {
         Ok(())
     })?;
     let (mut likeness, mut judged) = (Likeness::new(), Vec::new());
-    sample(&args.source, &project, &args.sample, &mut |sampled| {
+    sample(&args.source, &args.project, &args.sample, &mut |sampled| {
         likeness.push(compare(
             clips.get(&sampled.seed),
             &Clip::of(&sampled.video),

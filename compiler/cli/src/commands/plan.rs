@@ -1,0 +1,173 @@
+//! `ltxc plan`
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ltxc_ir::attrs::Per;
+use ltxc_passes::memory::{self, MemoryPlan};
+use ltxc_passes::transforms::specialize::{Bindings, specialize};
+use serde::Serialize;
+use serde_json::json;
+
+use crate::args::PlanArgs;
+use crate::compile::Project;
+use crate::failure::{Failure, Outcome};
+use crate::latent_grid;
+use crate::output::{note, say};
+use crate::sizes;
+
+/// What one stage needs while it runs.
+#[derive(Debug, Serialize)]
+struct Row {
+    stage: String,
+    component: String,
+    sizes: Bindings,
+    #[serde(flatten)]
+    plan: MemoryPlan,
+}
+
+/// The whole run, in bytes.
+#[derive(Debug, Serialize)]
+struct Peaks {
+    /// One component in memory at a time.
+    offloaded: u64,
+    /// All components in memory throughout.
+    resident: u64,
+    /// What the process needs beside its graphs.
+    process: u64,
+}
+
+pub fn command(args: &PlanArgs) -> Outcome {
+    let project = Project::open(&super::options(&args.preset, &args.project)?)?;
+    let checkpoints = project.open_given()?;
+    let grid = latent_grid(&project, &checkpoints)?;
+    let calls = sizes::calls(&project, &checkpoints)?;
+    let (mut rows, mut known) = (Vec::new(), BTreeSet::new());
+    let mut seen = BTreeSet::new();
+    for call in calls {
+        if !project.graphs.contains_key(&call.component) {
+            continue;
+        }
+        seen.insert(call.component.clone());
+        if known.insert((call.component.clone(), format!("{:?}", call.sizes))) {
+            let graph = project.expand(
+                &call.component,
+                &checkpoints[&project.role_of(&call.component)],
+            )?;
+            let graph = specialize(&graph, &call.sizes).map_err(|e| Failure::Input(e.into()))?;
+            for part in project.lower(&call.component, graph, grid)? {
+                if let Some(said) = &part.note {
+                    note!("note: {said}");
+                }
+                rows.push(Row {
+                    plan: memory::plan(&part.graph, project.capabilities()?.memory),
+                    stage: call.stage.clone(),
+                    component: label(&call.component, part.per),
+                    sizes: call.sizes.clone(),
+                });
+            }
+        }
+    }
+    for name in project.graphs.keys().filter(|name| !seen.contains(*name)) {
+        note!(
+            "`{name}` is not in the plan: a run without conditions does not call it, or its checkpoint is not given"
+        );
+    }
+    let peaks = peaks(&rows, project.capabilities()?.memory.base_mib << 20);
+    match args.json {
+        true => say!(
+            "{}",
+            json!({"target": project.target.name, "stages": rows, "peak": peaks})
+        ),
+        false => show(&project, &rows, &peaks)?,
+    }
+    Ok(())
+}
+
+/// A part that runs once for a video stands beside the one that runs at every step.
+fn label(component: &str, per: Per) -> String {
+    match per {
+        Per::Step => component.to_owned(),
+        Per::Video => format!("{component}, once"),
+    }
+}
+
+fn peaks(rows: &[Row], process: u64) -> Peaks {
+    let weights: BTreeMap<&str, u64> = rows
+        .iter()
+        .map(|row| (row.component.as_str(), row.plan.weights))
+        .collect();
+    let beside = |rows: &[&Row]| {
+        let rest = rows.iter().map(|row| row.plan.total() - row.plan.weights);
+        rest.max().unwrap_or(0)
+    };
+    // The parts of a component are loaded together.
+    let stage = |name: &str| {
+        let rows: Vec<&Row> = rows.iter().filter(|row| row.stage == name).collect();
+        let loaded: BTreeSet<&str> = rows.iter().map(|row| row.component.as_str()).collect();
+        loaded.iter().map(|name| weights[name]).sum::<u64>() + beside(&rows)
+    };
+    let stages = rows.iter().map(|row| stage(&row.stage));
+    Peaks {
+        offloaded: stages.max().unwrap_or(0) + process,
+        resident: beside(&rows.iter().collect::<Vec<_>>())
+            + weights.values().sum::<u64>()
+            + process,
+        process,
+    }
+}
+
+fn show(project: &Project, rows: &[Row], peaks: &Peaks) -> Outcome {
+    let video = &project.defaults;
+    let number = |n: Option<usize>| n.map_or_else(|| "?".to_owned(), |n| n.to_string());
+    let (width, height, frames) = (
+        number(video.width),
+        number(video.height),
+        number(video.frames),
+    );
+    say!(
+        "{} for {}, {width}x{height}x{frames} (width x height x frames), GB = 10^9 bytes",
+        project.preset.name,
+        project.target.name
+    );
+    say!(
+        "{:<10} {:<18} {:>8} {:>12} {:>8} {:>8}  at",
+        "stage",
+        "component",
+        "weights",
+        "activations",
+        "working",
+        "total"
+    );
+    for row in rows {
+        let plan = &row.plan;
+        let activations = plan.activations + plan.inputs;
+        say!(
+            "{:<10} {:<18} {:>8} {:>12} {:>8} {:>8}  {}",
+            row.stage,
+            row.component,
+            gb(plan.weights),
+            gb(activations),
+            gb(plan.working),
+            gb(plan.total()),
+            plan.peak
+        );
+    }
+    if peaks.process > 0 {
+        say!("{:<29} {:>39}", "the process itself", gb(peaks.process));
+    }
+    say!(
+        "{:<29} {:>39}",
+        "peak, one component at a time",
+        gb(peaks.offloaded)
+    );
+    say!(
+        "{:<29} {:>39}",
+        "peak, all components resident",
+        gb(peaks.resident)
+    );
+    Ok(())
+}
+
+fn gb(bytes: u64) -> String {
+    format!("{:.2}", bytes as f64 / 1e9)
+}

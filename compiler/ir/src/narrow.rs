@@ -1,0 +1,73 @@
+//! Floats narrower than 32 bits, modelled in f32: every value of a narrow type is one of f32's.
+//!
+//! Rounding goes to the nearest, ties to the even one. 16-bit types overflow to infinity as IEEE 754 says; 8 and 4 bits
+//! saturate, as ONNX does where it quantises.
+
+use crate::fact::Dtype;
+
+/// A binary float without infinities: how many bits of mantissa, the least exponent, the largest value.
+#[derive(Clone, Copy)]
+struct Small {
+    mantissa: i32,
+    least: i32,
+    largest: f32,
+}
+
+const E4M3: Small = Small {
+    mantissa: 3,
+    least: -6,
+    largest: 448.0,
+};
+
+impl Small {
+    fn round(self, x: f32) -> f32 {
+        if x.is_nan() {
+            return x;
+        }
+        let size = x.abs().min(self.largest);
+        let exponent = ((size.to_bits() >> 23) as i32 - 127).max(self.least);
+        let step = f32::from_bits(((exponent - self.mantissa + 127) as u32) << 23);
+        ((size / step).round_ties_even() * step).copysign(x)
+    }
+}
+
+/// The value of `dtype` nearest to `x`; `x` itself where the type is no narrow float.
+pub fn round(dtype: Dtype, x: f32) -> f32 {
+    match dtype {
+        Dtype::F16 => half::f16::from_f32(x).to_f32(),
+        Dtype::Bf16 => half::bf16::from_f32(x).to_f32(),
+        Dtype::F8e4m3 => E4M3.round(x),
+        Dtype::F32 | Dtype::I64 | Dtype::I32 | Dtype::Bool => x,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn eight_bits_round_to_the_nearest_even_and_saturate() {
+        for (x, y) in [
+            (0.0, 0.0),
+            (1.0, 1.0),
+            (1.0625, 1.0),
+            (1.1875, 1.25),
+            (-17.0, -16.0),
+            (2f32.powi(-10), 0.0),
+            (1.5 * 2f32.powi(-9), 2f32.powi(-8)),
+            (1e9, 448.0),
+            (f32::NEG_INFINITY, -448.0),
+            (464.0, 448.0),
+        ] {
+            assert_eq!(round(Dtype::F8e4m3, x), y, "{x}");
+        }
+        assert!(round(Dtype::F8e4m3, f32::NAN).is_nan());
+    }
+
+    #[test]
+    fn sixteen_bits_overflow_to_infinity() {
+        assert_eq!(round(Dtype::F16, 65520.0), f32::INFINITY);
+        assert_eq!(round(Dtype::F16, 1.0 + 2f32.powi(-11)), 1.0);
+        assert_eq!(round(Dtype::Bf16, 1.0 + 3.0 * 2f32.powi(-8)), 1.015625);
+    }
+}
