@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Every figure of benches/README.md, one JSON file each, under benches/out (not in git).
-#   benches/run.sh [compile|dit|rows|vae|start|sparse]...      PYTHON=python of an environment with peers/requirements.txt
+#   benches/run.sh [compile|dit|int8|quality|rows|vae|start|sparse]...      PYTHON=python of an environment with peers/requirements.txt
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=${PYTHON:-python3} out=${OUT:-benches/out} rounds=${ROUNDS:-7}
@@ -40,6 +40,26 @@ bench_rows() {
 bench_dit() {
   prepare dit_step.py transformer
   "$python" benches/peers/dit_step.py --rounds "$rounds" --json "$out/dit.json" --ours "$ltxc exec $out/dit_step.bundle transformer --input $out/dit_step.in.safetensors --repeat 3 --threads 2 --json"
+}
+
+# The same step with a timestep for each token, on 8-bit integers: its error, and its time against all peers in fp32.
+bench_int8() {
+  prepare dit_step.py transformer --per-token
+  local bundle=$out/dit_int8.bundle in=$out/dit_step.in.safetensors
+  "$ltxc" compile ltxv --checkpoint "$out/dit_step.ckpt.safetensors" --only transformer --quant int8-dynamic -o "$bundle"
+  "$ltxc" exec "$bundle" transformer --input "$in" -o "$out/dit_int8.out.safetensors"
+  "$python" benches/peers/compare.py "$out/dit_int8.out.safetensors" "$out/dit_step.expected.safetensors" --relative 0.02
+  "$python" benches/peers/dit_step.py --per-token --rounds "$rounds" --json "$out/int8.json" --ours "$ltxc exec $bundle transformer --input $in --repeat 3 --threads 2 --json"
+}
+
+# What every number format that runs here costs the videos of the tiny model.
+bench_quality() {
+  local recipe
+  "$ltxc" compile presets/shapes.yaml -o "$out/shapes.bundle"
+  for recipe in fp16 int8-dynamic; do
+    "$ltxc" compile presets/shapes.yaml --quant "$recipe" -o "$out/shapes-$recipe.bundle"
+    "$ltxc" bench quality "$out/shapes.bundle" "$out/shapes-$recipe.bundle" --prompts "${PROMPTS:-20}" | tee "$out/quality-$recipe.txt"
+  done
 }
 
 bench_vae() {

@@ -10,6 +10,7 @@ pub mod checkpoint;
 mod merge;
 mod numbers;
 mod onnx;
+mod quantize;
 mod stream;
 pub mod tokenizer;
 

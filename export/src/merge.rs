@@ -34,6 +34,14 @@ pub enum MergeError {
         /// The element type.
         written: Dtype,
     },
+    /// A number of the checkpoint is infinite or none, so it has no scale.
+    #[error(
+        "the weight `{key}` has numbers that are not finite, and cannot be quantised; is the file damaged?"
+    )]
+    NoScale {
+        /// Which weight.
+        key: String,
+    },
     /// A number is too large for the element type, or is none.
     #[error(
         "the weight `{key}` is not finite in {written} once {loras} is merged; is the file damaged?"
@@ -68,30 +76,13 @@ pub fn computed(
     written: Dtype,
 ) -> Result<Vec<u8>, MergeError> {
     let elements: usize = tensor.shape.iter().product();
-    let columns = match tensor.shape.as_slice() {
-        [_, rest @ ..] if !rest.is_empty() => rest.iter().product::<usize>(),
-        _ => elements,
-    };
-    let terms = checkpoint
-        .changes(&tensor.key)
-        .map(|change| term(change, columns))
-        .collect::<Result<Vec<_>, _>>()?;
-    let size = tensor.dtype.size();
-    let block = (BLOCK / columns.max(1)).max(1) * columns;
     let mut out = Vec::with_capacity(elements * written.bytes() as usize);
     let mut finite = true;
-    for start in (0..elements).step_by(block.max(1)) {
-        let count = block.min(elements - start);
-        let (from, bytes) = (start as u64 * size, count as u64 * size);
-        let read = |bytes: &[u8]| widen(bytes, tensor.dtype);
-        let values = checkpoint.with_range(tensor, from, bytes, read)?;
-        let mut values = values.ok_or_else(|| no_float(checkpoint, tensor))?;
-        restore(checkpoint, tensor, &mut values, columns);
-        add(&terms, &mut values, start, columns);
-        finite &= round_into(&values, written, &mut out);
-    }
-    if !finite && !terms.is_empty() {
-        let loras: Vec<String> = checkpoint.loras_of(&tensor.key);
+    each_block(checkpoint, tensor, &mut |values| {
+        finite &= round_into(values, written, &mut out);
+    })?;
+    let loras: Vec<String> = checkpoint.loras_of(&tensor.key);
+    if !finite && !loras.is_empty() {
         return Err(MergeError::NotFinite {
             key: tensor.source_key.clone(),
             written,
@@ -103,6 +94,41 @@ pub fn computed(
         return Err(MergeError::TooLarge { key, written });
     }
     Ok(out)
+}
+
+/// Elements in a row: all after the first axis.
+pub fn columns_of(tensor: &TensorInfo) -> usize {
+    match tensor.shape.as_slice() {
+        [_, rest @ ..] if !rest.is_empty() => rest.iter().product(),
+        shape => shape.iter().product(),
+    }
+}
+
+/// Computes a weight in f32, some whole rows at a time.
+pub fn each_block(
+    checkpoint: &Checkpoint,
+    tensor: &TensorInfo,
+    take: &mut dyn FnMut(&[f32]),
+) -> Result<(), MergeError> {
+    let elements: usize = tensor.shape.iter().product();
+    let columns = columns_of(tensor);
+    let terms = checkpoint
+        .changes(&tensor.key)
+        .map(|change| term(change, columns))
+        .collect::<Result<Vec<_>, _>>()?;
+    let size = tensor.dtype.size();
+    let block = (BLOCK / columns.max(1)).max(1) * columns;
+    for start in (0..elements).step_by(block.max(1)) {
+        let count = block.min(elements - start);
+        let (from, bytes) = (start as u64 * size, count as u64 * size);
+        let read = |bytes: &[u8]| widen(bytes, tensor.dtype);
+        let values = checkpoint.with_range(tensor, from, bytes, read)?;
+        let mut values = values.ok_or_else(|| no_float(checkpoint, tensor))?;
+        restore(checkpoint, tensor, &mut values, columns);
+        add(&terms, &mut values, start, columns);
+        take(&values);
+    }
+    Ok(())
 }
 
 fn no_float(checkpoint: &Checkpoint, tensor: &TensorInfo) -> CheckpointError {

@@ -147,6 +147,15 @@ mod tests {
     }
 
     #[test]
+    fn eight_bit_floats_are_written_as_they_are_read() {
+        for byte in (0..=255).filter(|byte| byte & 0x7f != 0x7f) {
+            let value = f8e4m3(byte);
+            assert_eq!(ltxc_ir::narrow::round(Dtype::F8e4m3, value), value);
+            assert_eq!(ltxc_ir::narrow::f8e4m3_bits(value), byte);
+        }
+    }
+
+    #[test]
     fn sixteen_bits_hold_every_eight_bit_float() {
         let bytes: Vec<u8> = (0..=255).filter(|b| b & 0x7f != 0x7f).collect();
         let (halves, singles) = (

@@ -11,4 +11,4 @@ mod sizes;
 mod weight;
 
 pub use emit::{DataFile, Dialect, OnnxError, Scales, emit};
-pub use weight::{Step, WeightPlan};
+pub use weight::{Quantized, Step, WeightPlan};

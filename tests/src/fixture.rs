@@ -71,6 +71,7 @@ pub fn capable() -> Capabilities {
         bf16: true,
         fp8_weights: true,
         memory: ltxc_passes::memory::MemoryModel::default(),
+        dynamic_int8: true,
         floats: vec![Dtype::F32, Dtype::F16, Dtype::Bf16],
     }
 }

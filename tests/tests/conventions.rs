@@ -97,7 +97,7 @@ fn every_fixture_belongs_to_a_rule() {
 }
 
 #[test]
-fn lossy_rules_state_a_bound_and_exact_ones_do_not() {
+fn lossy_rules_state_how_far_they_move_the_numbers_and_exact_ones_do_not() {
     for fixture in fixture::all() {
         let Ok(rule) = find(&fixture.passes()[0]) else {
             continue;

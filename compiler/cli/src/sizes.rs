@@ -54,7 +54,9 @@ impl FromStr for Bytes {
         let units = [("GB", 1e9), ("MB", 1e6), ("KB", 1e3), ("", 1.0)];
         let read = |(unit, factor): (&str, f64)| {
             let number: f64 = text.strip_suffix(unit)?.trim().parse().ok()?;
-            (0.0..1e15).contains(&number).then_some(Self((number * factor) as u64))
+            (0.0..1e15)
+                .contains(&number)
+                .then_some(Self((number * factor) as u64))
         };
         let found = units.into_iter().find_map(read);
         found.ok_or_else(|| "write a number of bytes, such as 8GB or 500MB".to_owned())

@@ -43,6 +43,7 @@ without_sizes!(
     Vec<i64>,
     Vec<usize>,
     Option<i64>,
+    Option<u16>,
     Option<f64>,
     Option<Dtype>,
     Option<Source>

@@ -5,6 +5,7 @@
 
 mod elementwise;
 mod nn;
+mod quant;
 mod shape;
 
 use std::collections::{BTreeMap, HashMap};

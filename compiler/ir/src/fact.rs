@@ -23,19 +23,22 @@ pub enum Dtype {
     I64,
     /// 32-bit signed integer.
     I32,
+    /// 8-bit signed integer: a quantised number.
+    I8,
     /// Truth value, one byte.
     Bool,
 }
 
 impl Dtype {
     /// Every element type with its name in the text form.
-    pub const ALL: [(Dtype, &'static str); 7] = [
+    pub const ALL: [(Dtype, &'static str); 8] = [
         (Dtype::F32, "f32"),
         (Dtype::F16, "f16"),
         (Dtype::Bf16, "bf16"),
         (Dtype::F8e4m3, "f8e4m3"),
         (Dtype::I64, "i64"),
         (Dtype::I32, "i32"),
+        (Dtype::I8, "i8"),
         (Dtype::Bool, "bool"),
     ];
 
@@ -45,7 +48,7 @@ impl Dtype {
             Self::I64 => 8,
             Self::F32 | Self::I32 => 4,
             Self::F16 | Self::Bf16 => 2,
-            Self::F8e4m3 | Self::Bool => 1,
+            Self::F8e4m3 | Self::I8 | Self::Bool => 1,
         }
     }
 
@@ -53,7 +56,7 @@ impl Dtype {
     pub fn is_float(self) -> bool {
         match self {
             Self::F32 | Self::F16 | Self::Bf16 | Self::F8e4m3 => true,
-            Self::I64 | Self::I32 | Self::Bool => false,
+            Self::I64 | Self::I32 | Self::I8 | Self::Bool => false,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod elementwise;
 mod nn;
+mod quant;
 mod shape;
 
 use thiserror::Error;

@@ -37,8 +37,45 @@ pub fn round(dtype: Dtype, x: f32) -> f32 {
         Dtype::F16 => half::f16::from_f32(x).to_f32(),
         Dtype::Bf16 => half::bf16::from_f32(x).to_f32(),
         Dtype::F8e4m3 => E4M3.round(x),
-        Dtype::F32 | Dtype::I64 | Dtype::I32 | Dtype::Bool => x,
+        Dtype::F32 | Dtype::I64 | Dtype::I32 | Dtype::I8 | Dtype::Bool => x,
     }
+}
+
+/// The largest number of a type that weights are quantised to; `None` for the others. Integers are used symmetrically.
+pub fn largest(dtype: Dtype) -> Option<f32> {
+    match dtype {
+        Dtype::I8 => Some(127.0),
+        Dtype::F8e4m3 => Some(E4M3.largest),
+        Dtype::F32 | Dtype::F16 | Dtype::Bf16 | Dtype::I64 | Dtype::I32 | Dtype::Bool => None,
+    }
+}
+
+/// The scale at which `magnitude`, the largest of some numbers, becomes the largest of a quantised type; 1 for 0.
+pub fn scale_for(magnitude: f32, largest: f32) -> f32 {
+    let scale = magnitude / largest;
+    // Magnitudes so small that their scale is none are as good as 0.
+    if scale > 0.0 { scale } else { 1.0 }
+}
+
+/// `x / scale` in a quantised type: the nearest number, ties to even, saturated.
+pub fn quantize(dtype: Dtype, x: f32, scale: f32) -> f32 {
+    match dtype {
+        Dtype::I8 => (x / scale).round_ties_even().clamp(-128.0, 127.0),
+        dtype => round(dtype, x / scale),
+    }
+}
+
+/// The byte of a number that E4M3 holds.
+pub fn f8e4m3_bits(x: f32) -> u8 {
+    let sign = u8::from(x.is_sign_negative()) << 7;
+    let size = x.abs();
+    let below = (size * 512.0) as u8;
+    let bits = match size.to_bits() {
+        _ if size.is_nan() => 0x7f,
+        _ if size < 1.0 / 64.0 => below,
+        bits => ((bits >> 20) - (120 << 3)) as u8,
+    };
+    sign | bits
 }
 
 #[cfg(test)]

@@ -425,6 +425,30 @@ ops! {
         /// `interleaved` or `halves`.
         pairs: RopePairs,
     }
+    /// Scales at which the largest magnitudes of `x` become `largest`, by default the largest number of `to`: one for each
+    /// position of `axis`, or one for all; 1 where all is 0.
+    WeightScale "weight_scale" ("x") {
+        /// The quantised element type: `i8` or `f8e4m3`.
+        to: Dtype,
+        /// The largest number that is used; that of the type where left out.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        largest: Option<u16>,
+        /// Which axis keeps its positions apart.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        axis: Option<i64>,
+    }
+    /// `x / scale` as the nearest number of `to`, saturated; one scale for each position of `axis`, or one for all.
+    Quantize "quantize" ("x", "scale") {
+        /// The quantised element type: `i8` or `f8e4m3`.
+        to: Dtype,
+        /// Which axis the scales belong to.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        axis: Option<i64>,
+    }
+    /// ONNX Runtime's `com.microsoft.DynamicQuantizeMatMul`: `x` quantised to 8 bits over its whole range, times `w` [in,
+    /// out] in `i8`, times both scales, plus `b`.
+    OrtDynamicQuantizeMatmul "ort_dynamic_quantize_matmul" ("x", "w", "scale", "b?") {
+    }
     /// `x` itself.
     Identity "identity" ("x") {
     }

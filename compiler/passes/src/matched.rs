@@ -6,7 +6,8 @@ use std::collections::{BTreeSet, HashMap};
 use ltxc_ir::op::Constant;
 use ltxc_ir::{Fact, Graph, NodeId, Op};
 
-use crate::rule::Declined;
+use crate::pattern::matches;
+use crate::rule::{Declined, require};
 use crate::target::Capabilities;
 
 /// A node a rule may rewrite.
@@ -111,6 +112,21 @@ impl<'a> Match<'a> {
             Op::Constant(constant) => Some(constant),
             _ => None,
         }
+    }
+
+    /// Declines if a pattern of the recipe names the node, or a weight that it reads by its key.
+    pub fn require_not_in(&self, leave: &[String]) -> Result<(), Declined> {
+        let inputs = self.inputs.iter().flatten();
+        let keys = inputs.filter_map(|id| match self.op_of(*id) {
+            Op::Weight(weight) => Some(weight.key.as_str()),
+            _ => None,
+        });
+        let names: Vec<&str> = keys.chain([self.name()]).collect();
+        for pattern in leave {
+            let left = names.iter().any(|name| matches(pattern, name));
+            require!(!left, "the recipe leaves `{pattern}` as it is");
+        }
+        Ok(())
     }
 
     /// What the target can do.

@@ -10,6 +10,7 @@ mod decompose_silu;
 mod drop_identities;
 mod drop_round_trip_casts;
 mod fold_constants;
+mod linear_to_dynamic_int8;
 mod linear_to_matmul;
 mod merge_duplicates;
 mod narrow_floats;
@@ -40,6 +41,7 @@ const BUILDS: &[Build] = &[
     build::<drop_identities::DropIdentities>,
     build::<drop_round_trip_casts::DropRoundTripCasts>,
     build::<fold_constants::FoldConstants>,
+    build::<linear_to_dynamic_int8::LinearToDynamicInt8>,
     build::<linear_to_matmul::LinearToMatmul>,
     build::<merge_duplicates::MergeDuplicates>,
     build::<narrow_floats::NarrowFloats>,

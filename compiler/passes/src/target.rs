@@ -28,6 +28,9 @@ pub struct Capabilities {
     /// How the runtime uses memory.
     #[serde(default)]
     pub memory: MemoryModel,
+    /// Whether the operator `com.microsoft.DynamicQuantizeMatMul` exists.
+    #[serde(default)]
+    pub dynamic_int8: bool,
     /// The float types it computes in; f32 where left out.
     #[serde(default = "single")]
     pub floats: Vec<Dtype>,

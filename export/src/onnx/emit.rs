@@ -340,6 +340,7 @@ fn encode(dtype: Dtype, value: f64) -> Vec<u8> {
         Dtype::Bf16 => half::bf16::from_f64(value).to_le_bytes().to_vec(),
         Dtype::I64 => (value as i64).to_le_bytes().to_vec(),
         Dtype::I32 => (value as i32).to_le_bytes().to_vec(),
+        Dtype::I8 => (value as i8).to_le_bytes().to_vec(),
         Dtype::Bool | Dtype::F8e4m3 => vec![u8::from(value != 0.0)],
     }
 }

@@ -23,6 +23,7 @@ impl Emitter<'_> {
             Op::Conv3d(_) | Op::Gelu(_) | Op::Softmax(_) => self.layer(&node, inputs),
             Op::OrtMultiHeadAttention(_) | Op::OnnxAttention(_) => self.attention(&node, inputs),
             Op::OnnxRotaryEmbedding(op) => self.rotary(op, &node, &inputs),
+            Op::OrtDynamicQuantizeMatmul(_) => self.dynamic_product(&node, inputs),
             _ => self.movement(id, &node, inputs),
         }
     }
@@ -253,6 +254,14 @@ impl Emitter<'_> {
             AttributeProto::int("num_heads", 1),
         ];
         self.push("RotaryEmbedding", inputs, &node.name, attributes);
+        Ok(())
+    }
+
+    /// Weights are quantised around 0, so they have no zero points.
+    fn dynamic_product(&mut self, node: &Node, mut inputs: Names) -> Result<(), OnnxError> {
+        inputs.insert(3, String::new());
+        let op_type = "DynamicQuantizeMatMul";
+        self.push_in("com.microsoft", op_type, &inputs, &node.name, Vec::new());
         Ok(())
     }
 

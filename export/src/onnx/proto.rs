@@ -142,6 +142,7 @@ pub struct Dimension {
 pub fn element_type(dtype: Dtype) -> i32 {
     match dtype {
         Dtype::F32 => 1,
+        Dtype::I8 => 3,
         Dtype::I32 => 6,
         Dtype::I64 => 7,
         Dtype::Bool => 9,

@@ -1,6 +1,7 @@
 //! Weight expressions: how a tensor of the checkpoint becomes an initializer, and that one a value.
 
-use ltxc_ir::{Dtype, Graph, Node, NodeId, Op};
+use ltxc_ir::op::WeightScale;
+use ltxc_ir::{Dtype, Graph, Node, NodeId, Op, narrow};
 
 use super::emit::{DataFile, Dialect, Emitter, OnnxError};
 use super::proto::*;
@@ -19,12 +20,48 @@ pub enum Step {
     Transpose(Vec<usize>),
     /// Another element type, rounded to the nearest even.
     Cast(Dtype),
+    /// The scales of the numbers, for a quantised type: one for each row, or one for all.
+    Scale(Quantized),
+    /// The numbers in a quantised type, by those scales.
+    Quantize(Quantized),
+}
+
+/// How a weight is quantised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Quantized {
+    /// The element type.
+    pub to: Dtype,
+    /// Whether each row has a scale, or all have one.
+    pub by_row: bool,
+    /// The number that the largest magnitude becomes.
+    pub largest: u16,
+}
+
+impl Quantized {
+    /// `None` for axes other than the first: rows are what streams.
+    fn new(by: &WeightScale) -> Option<Self> {
+        let most = narrow::largest(by.to)? as u16;
+        matches!(by.axis, None | Some(0)).then_some(Self {
+            to: by.to,
+            by_row: by.axis.is_some(),
+            largest: by.largest.unwrap_or(most),
+        })
+    }
 }
 
 impl Step {
     /// Whether elements change their order.
     pub fn moves(&self) -> bool {
         matches!(self, Self::Transpose(_))
+    }
+
+    /// Whether it is the numbers that are computed on; that comes first, before anything moves.
+    pub fn computes(&self) -> bool {
+        matches!(self, Self::Scale(_) | Self::Quantize(_))
+    }
+
+    fn is_scale(&self) -> bool {
+        matches!(self, Self::Scale(_))
     }
 
     /// Whether the shape or the order of elements changes, not the elements.
@@ -69,11 +106,27 @@ pub fn weight_expression(graph: &Graph, id: NodeId) -> Option<(NodeId, Vec<Step>
         Op::Weight(_) => return Some((id, Vec::new())),
         Op::Reshape(_) => Step::Reshape(graph.node(id).fact.const_shape()?),
         Op::Transpose(op) => Step::Transpose(op.perm.clone()),
+        Op::WeightScale(op) => Step::Scale(Quantized::new(op)?),
+        Op::Quantize(op) => {
+            let ports = graph.inputs_of(id);
+            let scale = ports.get(1).copied().flatten()?;
+            let Op::WeightScale(by) = &graph.node(scale).op else {
+                return None;
+            };
+            let same = by.to == op.to && by.axis == op.axis;
+            if !same || graph.inputs_of(scale).first() != ports.first() {
+                return None;
+            }
+            Step::Quantize(Quantized::new(by)?)
+        }
         Op::Cast(op) if matches!(op.to, Dtype::F16 | Dtype::Bf16) => Step::Cast(op.to),
         _ => return None,
     };
     let input = graph.inputs_of(id).first().copied().flatten()?;
     let (weight, mut steps) = weight_expression(graph, input)?;
+    if step.computes() && !steps.is_empty() || steps.iter().any(Step::is_scale) {
+        return None;
+    }
     steps.push(step);
     Some((weight, steps))
 }
@@ -132,7 +185,11 @@ impl Emitter<'_> {
         let stored = op
             .stored
             .ok_or_else(|| OnnxError::Unbound(op.key.clone()))?;
-        let written = self.dialect.written(stored, node.fact.dtype);
+        let computes = steps.first().is_some_and(Step::computes);
+        let written = match computes {
+            true => node.fact.dtype,
+            false => self.dialect.written(stored, node.fact.dtype),
+        };
         let name = if written == node.fact.dtype {
             node.name.clone()
         } else {

@@ -64,10 +64,8 @@ fn text_encoder() {
 #[test]
 fn transformer() {
     for_goldens("dit_forward", |case, golden, note| {
-        let rows = golden.get("input.tokens").shape()[0];
-        let keep = vec![1f32; blocks(case) * rows];
-        let keep = Tensor::new([blocks(case), rows], keep).unwrap();
-        note("velocity", velocity_difference(case, golden, keep));
+        let found = velocity(case, golden);
+        note("velocity", difference(&found, golden.get("out.sample")));
     });
 }
 
@@ -82,10 +80,8 @@ fn transformer_in_other_parts() {
             assert_eq!(parts, if change.0 == "hoist" { 0 } else { 3 });
             for name in golden_names(&case.folder, "dit_forward") {
                 let golden = golden(&case.folder, &name);
-                let rows = golden.get("input.tokens").shape()[0];
-                let keep = vec![1f32; blocks(case) * rows];
-                let keep = Tensor::new([blocks(case), rows], keep).unwrap();
-                let error = velocity_difference(&cut, &golden, keep);
+                let found = velocity(&cut, &golden);
+                let error = difference(&found, golden.get("out.sample"));
                 errors.note(
                     &case.name,
                     &format!("{name} {}", change.0),
@@ -96,6 +92,17 @@ fn transformer_in_other_parts() {
         }
     }
     errors.finish();
+}
+
+/// What the transformer makes of a golden's inputs, no block perturbed.
+pub fn velocity(case: &Case, golden: &Golden) -> Tensor {
+    let rows = golden.get("input.tokens").shape()[0];
+    let keep = vec![1f32; blocks(case) * rows];
+    perturbed_velocity(
+        case,
+        golden,
+        Tensor::new([blocks(case), rows], keep).unwrap(),
+    )
 }
 
 /// Every way to perturb rows is a graph of its own.
@@ -115,7 +122,8 @@ fn perturbed_transformer() {
                 let case = case.with(&[("options.stg_mode", mode)]);
                 let golden = golden(&case.folder, &name);
                 let keep = golden.get("input.skip_layer_mask").clone();
-                let error = velocity_difference(&case, &golden, keep);
+                let found = perturbed_velocity(&case, &golden, keep);
+                let error = difference(&found, golden.get("out.sample"));
                 errors.note(&case.name, &name, error, COMPONENT);
             }
         }
@@ -129,7 +137,7 @@ fn blocks(case: &Case) -> usize {
     keep.shape[0].parse().unwrap()
 }
 
-fn velocity_difference(case: &Case, golden: &Golden, keep: Tensor) -> f32 {
+fn perturbed_velocity(case: &Case, golden: &Golden, keep: Tensor) -> Tensor {
     let ports = [
         ("latents", "tokens"),
         ("coords", "indices_grid"),
@@ -142,8 +150,8 @@ fn velocity_difference(case: &Case, golden: &Golden, keep: Tensor) -> f32 {
         .collect();
     inputs.push(("keep", keep));
     inputs.extend(timesteps(golden.get("input.timestep")));
-    let velocity = exec(case, "transformer", inputs);
-    difference(&velocity["velocity"], golden.get("out.sample"))
+    let mut outputs = exec(case, "transformer", inputs);
+    outputs.remove("velocity").unwrap()
 }
 
 #[test]

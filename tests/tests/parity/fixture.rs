@@ -37,6 +37,16 @@ impl Case {
     }
 }
 
+impl Case {
+    /// One component of the same fixture, by a recipe.
+    pub fn quantized(&self, recipe: &str, component: &str) -> Self {
+        let mut options = self.options.clone();
+        options.quant.push(recipe.to_owned());
+        options.only.push(component.to_owned());
+        compile(&self.folder, format!("{} {recipe}", self.name), options)
+    }
+}
+
 /// A golden file: tensors by name, and the arguments they were made with.
 pub struct Golden {
     pub tensors: BTreeMap<String, Tensor>,

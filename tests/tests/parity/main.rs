@@ -8,6 +8,7 @@
 
 mod components;
 mod fixture;
+mod formats;
 mod host;
 mod pipelines;
 mod upscalers;

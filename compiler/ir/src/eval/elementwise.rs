@@ -184,6 +184,7 @@ impl Eval for Cast {
         let x = values.get(0)?;
         match (x, self.to) {
             (Array::F32(x), Dtype::I64) => Ok(Array::I64(x.mapv(|x| x as i64))),
+            (Array::F32(x), Dtype::I8) => Ok(Array::I64(x.mapv(|x| i64::from(x as i8)))),
             (Array::F32(x), Dtype::I32) => Ok(Array::I64(x.mapv(|x| i64::from(x as i32)))),
             (Array::I64(x), to) if to.is_float() => {
                 Ok(Array::F32(x.mapv(|x| x as f32)).rounded_to(to))
@@ -191,9 +192,12 @@ impl Eval for Cast {
             (Array::Bool(x), to) if to.is_float() => {
                 Ok(Array::F32(x.mapv(|x| f32::from(u8::from(x)))))
             }
-            (Array::Bool(x), Dtype::I64 | Dtype::I32) => Ok(Array::I64(x.mapv(i64::from))),
+            (Array::Bool(x), Dtype::I64 | Dtype::I32 | Dtype::I8) => {
+                Ok(Array::I64(x.mapv(i64::from)))
+            }
             (Array::F32(_), to) if to.is_float() => Ok(x.clone().rounded_to(to)),
             (Array::I64(_), Dtype::I64 | Dtype::I32) => Ok(x.clone()),
+            (Array::I64(x), Dtype::I8) => Ok(Array::I64(x.mapv(|x| i64::from(x as i8)))),
             (Array::F32(x), Dtype::Bool) => Ok(Array::Bool(x.mapv(|x| x != 0.0))),
             (Array::I64(x), Dtype::Bool) => Ok(Array::Bool(x.mapv(|x| x != 0))),
             (_, to) => fail(format!("no interpreter for {to}")),

@@ -52,6 +52,7 @@ fn replace_by(op: fn() -> Op) -> Result<usize, PassError> {
         bf16: false,
         fp8_weights: false,
         memory: crate::memory::MemoryModel::default(),
+        dynamic_int8: false,
         floats: vec![ltxc_ir::Dtype::F32],
         rotary_embedding: false,
     };

@@ -5,8 +5,7 @@ use ltxc_ir::{Dtype, NodeId, Op, Patch, Value};
 use serde::Deserialize;
 
 use crate::matched::Match;
-use crate::pattern::matches;
-use crate::rule::{Declined, Fidelity, Meta, Roots, Rule, Verdict, require};
+use crate::rule::{Declined, Fidelity, Meta, Roots, Rule, Verdict};
 use crate::target::Capabilities;
 
 /// `op(x, w)` -> `cast(op(cast(x), cast(w)))`: an operation on f32 becomes one on the narrow type.
@@ -86,11 +85,11 @@ impl Rule for NarrowFloats {
                 .any(|id| self.comes_narrow(m, *id))
         };
         if does(&self.compute) || does(&self.follow) && narrow() {
-            self.require_free(m)?;
+            m.require_not_in(&self.leave)?;
             return Ok(self.narrowed(m));
         }
         if does(&self.round) && narrow() && !self.goes_narrow(m) {
-            self.require_free(m)?;
+            m.require_not_in(&self.leave)?;
             return Ok(self.rounded(m));
         }
         Err(Declined::NotMine)
@@ -108,23 +107,6 @@ impl NarrowFloats {
     fn goes_narrow(&self, m: &Match<'_>) -> bool {
         let rounds = |id: &NodeId| m.fact_of(*id).dtype == self.to;
         !m.is_output() && m.users().iter().all(rounds)
-    }
-
-    fn require_free(&self, m: &Match<'_>) -> Result<(), Declined> {
-        let keys = m
-            .inputs()
-            .iter()
-            .flatten()
-            .filter_map(|id| match m.op_of(*id) {
-                Op::Weight(weight) => Some(weight.key.as_str()),
-                _ => None,
-            });
-        let names: Vec<&str> = keys.chain([m.name()]).collect();
-        for pattern in &self.leave {
-            let left = names.iter().any(|name| matches(pattern, name));
-            require!(!left, "the recipe leaves `{pattern}` in f32");
-        }
-        Ok(())
     }
 
     fn narrowed(&self, m: &Match<'_>) -> Patch {

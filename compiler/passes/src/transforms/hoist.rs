@@ -202,6 +202,9 @@ fn cost(op: &Op) -> Cost {
         | Op::Sdpa(_)
         | Op::OrtMultiHeadAttention(_)
         | Op::OnnxAttention(_)
-        | Op::OnnxRotaryEmbedding(_) => Cost::Work,
+        | Op::OnnxRotaryEmbedding(_)
+        | Op::WeightScale(_)
+        | Op::Quantize(_)
+        | Op::OrtDynamicQuantizeMatmul(_) => Cost::Work,
     }
 }
