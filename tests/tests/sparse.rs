@@ -2,7 +2,7 @@
 #![allow(clippy::panic)]
 
 use ltxc_ir::{Graph, parse};
-use ltxc_passes::{PassSpec, run};
+use ltxc_passes::{PassSpec, find, run};
 use ltxc_tests::{fixture, numbers};
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -130,6 +130,31 @@ fn cases() -> impl Strategy<Value = Case> {
     )
 }
 
+fn pass(with: Value) -> PassSpec {
+    PassSpec {
+        with,
+        ..fixture::passes(&["sdpa-to-sparse-tiles"]).remove(0)
+    }
+}
+
+#[test]
+fn sizes_that_no_video_has_are_refused() {
+    let fine = json!({"nodes": ["y"], "grid": [2, 2, 2], "tile": [1, 1, 1], "keys": {"sliding": [1, 1, 1]}});
+    assert!(find(&pass(fine.clone())).is_ok());
+    let wrong = [
+        ("grid", json!([2, 0, 2])),
+        ("grid", json!([1024, 1024, 1024])),
+        ("tile", json!([1, 1, 0])),
+        ("keys", json!({"sliding": [0, 1, 1]})),
+        ("keys", json!({"radial": [1, 4_194_304]})),
+    ];
+    for (name, value) in wrong {
+        let mut with = fine.clone();
+        with[name] = value;
+        assert!(find(&pass(with.clone())).is_err(), "{with}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..Default::default() })]
 
@@ -139,10 +164,7 @@ proptest! {
         let pairs = (0..tokens).flat_map(|q| (0..tokens).map(move |k| (q, k)));
         let data: Vec<&str> = pairs.map(|(q, k)| if case.sees(q, k) { "0.0" } else { "-1e30" }).collect();
         let hidden = data.contains(&"-1e30");
-        let pass = PassSpec {
-            with: case.with(),
-            ..fixture::passes(&["sdpa-to-sparse-tiles"]).remove(0)
-        };
+        let pass = pass(case.with());
         let dense = graph(tokens, None);
         let (sparse, reports) = run(dense.clone(), &[pass], &fixture::capable())
             .map_err(|e| TestCaseError::fail(e.to_string()))?;
