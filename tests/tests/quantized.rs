@@ -1,4 +1,5 @@
 //! What holds for every number that is quantised.
+#![allow(clippy::panic)]
 
 use ltxc_ir::{Dtype, narrow};
 use proptest::prelude::*;
