@@ -1,7 +1,7 @@
 //! RMS norm where no operator does it.
 
-use ltxc_ir::op::{Add, Div, Mean, Mul, Reshape, RmsNorm, Sqrt};
-use ltxc_ir::{NodeId, Op, Patch, Size, Value, resolve_axis};
+use ltxc_ir::op::{Add, Cast, Div, Mean, Mul, Reshape, RmsNorm, Sqrt};
+use ltxc_ir::{Dtype, NodeId, Op, Patch, Size, Value, resolve_axis};
 use serde::Deserialize;
 
 use crate::constant::scalar;
@@ -10,7 +10,9 @@ use crate::rule::{Declined, Fidelity, Meta, Roots, Rule, Verdict, require};
 
 /// `rms_norm(x, w?)` -> `x / sqrt(mean(x * x) + eps) * w`.
 ///
-/// `RMSNormalization` of opset 23 knows the last axis only, so norms over another axis are written out everywhere.
+/// `RMSNormalization` of opset 23 knows the last axis only, so norms over another axis are written out everywhere. The
+/// mean is an f32 one, since a sum of squares soon passes what 16 bits hold: a narrow `x` becomes
+/// `x * narrow(1 / sqrt(mean(wide(x)²) + eps))`, in which nothing as large as `x` is wide but for the mean's operand.
 #[derive(Default, Deserialize)]
 pub struct DecomposeRmsNorm;
 
@@ -49,13 +51,27 @@ impl Rule for DecomposeRmsNorm {
 }
 
 fn normed(m: &Match<'_>, op: &RmsNorm, x: Value, patch: &mut Patch) -> Value {
-    let eps = scalar(patch, "eps", m.fact().dtype, op.eps);
+    let dtype = m.fact().dtype;
+    if dtype == Dtype::F32 {
+        let root = root_of_mean(op, x, patch);
+        return patch.add("normed", Div {}, &[x, root]);
+    }
+    let wide = patch.add("f32", Cast { to: Dtype::F32 }, &[x]);
+    let root = root_of_mean(op, wide, patch);
+    let one = scalar(patch, "one", Dtype::F32, 1.0);
+    let gain = patch.add("gain", Div {}, &[one, root]);
+    let gain = patch.add("narrow", Cast { to: dtype }, &[gain]);
+    patch.add("normed", Mul {}, &[x, gain])
+}
+
+/// `sqrt(mean(x * x) + eps)` of an f32 `x`.
+fn root_of_mean(op: &RmsNorm, x: Value, patch: &mut Patch) -> Value {
+    let eps = scalar(patch, "eps", Dtype::F32, op.eps);
     let axes = vec![op.axis];
     let square = patch.add("square", Mul {}, &[x, x]);
     let mean = patch.add("mean", Mean { axes }, &[square]);
     let shifted = patch.add("shifted", Add {}, &[mean, eps]);
-    let root = patch.add("root", Sqrt {}, &[shifted]);
-    patch.add("normed", Div {}, &[x, root])
+    patch.add("root", Sqrt {}, &[shifted])
 }
 
 /// The weight with `after` axes of size 1 behind its own, to meet the normed axis.
