@@ -2,15 +2,17 @@
 //! of a graph compute together what it computed. Adding a case is adding a file.
 #![allow(clippy::panic)]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use ltxc_ir::attrs::Per;
 use ltxc_ir::{Array, Graph, NodeId, Op, Reuse, parse, print, verify};
+use ltxc_passes::transforms::hand_over::hand_over_narrow;
 use ltxc_passes::transforms::hoist::{held_bytes, hoist};
 use ltxc_passes::transforms::reuse::{ReuseError, reuse_steps};
 use ltxc_passes::transforms::split::{Part, split};
+use ltxc_passes::{Capabilities, PassSpec};
 use ltxc_tests::numbers::{SizeValues, compare, outputs, outputs_of, size_values};
 use ltxc_tests::random_graph;
 use proptest::prelude::*;
@@ -67,6 +69,52 @@ fn transforms_make_parts_of_their_fixtures() {
     });
 }
 
+/// Each part that [`hoist`] makes is narrowed by itself; then parts hand on as narrow as is read, with the same numbers.
+#[test]
+fn parts_hand_on_as_narrow_as_is_read() {
+    for (path, graph) in fixtures("hand_over") {
+        let outputs = graph.graph_outputs().iter().map(|(name, _)| name.clone());
+        let outputs: BTreeSet<String> = outputs.collect();
+        let with_graph = |part: &Part, graph| Part {
+            graph,
+            ..part.clone()
+        };
+        let parts = hoist(graph.clone()).unwrap_or_else(|e| panic!("{e}"));
+        let parts: Vec<Part> = parts
+            .iter()
+            .map(|part| with_graph(part, in_f16(part.graph.clone())))
+            .collect();
+        let graphs = parts.iter().map(|part| part.graph.clone()).collect();
+        let handed = hand_over_narrow(graphs, &outputs).unwrap_or_else(|e| panic!("{e}"));
+        let handed = parts.iter().zip(handed);
+        let handed: Vec<Part> = handed
+            .map(|(part, graph)| with_graph(part, graph))
+            .collect();
+        for sizes in size_values(&graph) {
+            let before = joined(&graph, &parts, &sizes, 1);
+            compare(&before, &joined(&graph, &handed, &sizes, 1), 0.0)
+                .unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        }
+        snapshot(&path, &handed);
+    }
+}
+
+fn in_f16(graph: Graph) -> Graph {
+    let passes = ["narrow-floats", "drop-round-trip-casts", "merge-duplicates"];
+    let passes = passes.map(|pass| PassSpec {
+        pass: pass.to_owned(),
+        with: serde_json::Value::Null,
+        because: String::new(),
+    });
+    let can: Capabilities = serde_json::from_value(serde_json::json!({
+        "attention": "decomposed", "rms_normalization": false, "half_weights": true, "bf16": true,
+        "floats": ["f32", "f16"],
+    }))
+    .unwrap_or_else(|e| panic!("{e}"));
+    let (graph, _) = ltxc_passes::run(graph, &passes, &can).unwrap_or_else(|e| panic!("{e}"));
+    graph.into_inner()
+}
+
 #[test]
 fn a_cut_needs_three_values_in_a_row() {
     let (_, graph) = fixtures("reuse").remove(0);
@@ -95,21 +143,25 @@ fn snapshots(transform: &str, apply: impl Fn(Graph) -> Result<Vec<Part>, String>
     for (path, graph) in fixtures(transform) {
         let parts = apply(graph.clone()).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
         check(&graph, &parts, 1).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-        let kept = |part: &Part| match part.per {
-            Per::Video => format!("; keeps {} bytes\n", held_bytes(&part.graph)),
-            Per::Step => String::new(),
-        };
-        let text: Vec<String> = parts
-            .iter()
-            .map(|part| format!("; part {}\n{}{}", part.name, kept(part), print(&part.graph)))
-            .collect();
-        let mut settings = insta::Settings::clone_current();
-        settings.set_snapshot_path(path.parent().unwrap_or(&path));
-        settings.set_prepend_module_to_snapshot(false);
-        settings.set_omit_expression(true);
-        let name = path.file_stem().unwrap_or_default().to_string_lossy();
-        settings.bind(|| insta::assert_snapshot!(name.into_owned(), text.join("\n")));
+        snapshot(&path, &parts);
     }
+}
+
+fn snapshot(path: &Path, parts: &[Part]) {
+    let kept = |part: &Part| match part.per {
+        Per::Video => format!("; keeps {} bytes\n", held_bytes(&part.graph)),
+        Per::Step => String::new(),
+    };
+    let text: Vec<String> = parts
+        .iter()
+        .map(|part| format!("; part {}\n{}{}", part.name, kept(part), print(&part.graph)))
+        .collect();
+    let mut settings = insta::Settings::clone_current();
+    settings.set_snapshot_path(path.parent().unwrap_or(path));
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    let name = path.file_stem().unwrap_or_default().to_string_lossy();
+    settings.bind(|| insta::assert_snapshot!(name.into_owned(), text.join("\n")));
 }
 
 fn graphs() -> impl Strategy<Value = Graph> {

@@ -11,8 +11,9 @@ use ltxc_front::{
     TargetFile, expand,
 };
 use ltxc_ir::attrs::Per;
-use ltxc_ir::{Graph, Verified};
+use ltxc_ir::{Graph, Verified, verify};
 use ltxc_passes::memory;
+use ltxc_passes::transforms::hand_over::hand_over_narrow;
 use ltxc_passes::transforms::split::Part;
 use ltxc_passes::{Capabilities, PassError, PassReport, PassSpec};
 use serde_json::Value as Json;
@@ -291,10 +292,13 @@ impl Project {
         grid: Option<LatentGrid>,
     ) -> Outcome<Vec<Compiled>> {
         let passes = self.passes(component, grid)?;
+        let outputs = graph.graph_outputs().iter().map(|(name, _)| name.clone());
+        let outputs: BTreeSet<String> = outputs.collect();
         let parts = self.parts(graph)?.into_iter();
-        parts
+        let parts: Outcome<Vec<_>> = parts
             .map(|part| self.lower_to_budget(driver, component, &passes, part))
-            .collect()
+            .collect();
+        handed_over(parts?, &outputs)
     }
 
     /// Takes tokens in chunks, smaller and smaller, until the part fits the budget.
@@ -379,6 +383,16 @@ impl Project {
         }
         Ok(())
     }
+}
+
+/// The parts of a component, handing values on as narrow as they are read.
+fn handed_over(mut parts: Vec<Compiled>, outputs: &BTreeSet<String>) -> Outcome<Vec<Compiled>> {
+    let graphs = parts.iter().map(|part| (*part.graph).clone()).collect();
+    let graphs = hand_over_narrow(graphs, outputs).map_err(|e| Failure::Bug(e.to_string()))?;
+    for (part, graph) in parts.iter_mut().zip(graphs) {
+        part.graph = verify(graph).map_err(|errors| Failure::Bug(format!("{errors:?}")))?;
+    }
+    Ok(parts)
 }
 
 /// Numbers of tokens of a chunk that a memory budget tries, each half of the one before.

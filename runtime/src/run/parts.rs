@@ -176,7 +176,7 @@ impl Kept {
 /// Mean absolute difference over mean absolute value before, in the row where that is largest; infinite where the two do
 /// not compare.
 fn change(now: &Tensor, before: &Tensor) -> f64 {
-    let (Ok(new), Ok(old)) = (now.values::<f32>(), before.values::<f32>()) else {
+    let (Ok(new), Ok(old)) = (now.to_f32(), before.to_f32()) else {
         return f64::INFINITY;
     };
     let rows = now.shape().first().copied().unwrap_or(0);
