@@ -304,7 +304,7 @@ fn arena_and_prepacking_can_be_off() {
 /// On a machine with CUDA this opens; anywhere else it must not.
 #[test]
 fn an_absent_provider_is_an_error_with_the_words_of_the_library() {
-    for provider in [Provider::Cuda, Provider::TensorRt] {
+    for provider in [Provider::Cuda, Provider::TensorRt, Provider::TensorRtRtx] {
         let options = BackendOptions {
             provider,
             ..options(Runtime::OnnxRuntime)

@@ -112,7 +112,7 @@ pub struct ProjectArgs {
     /// How FP8 weights without scales are meant: auto, plain or hadamard (rotated).
     #[arg(long, value_name = "HOW")]
     pub fp8: Option<String>,
-    /// Target: ort-cpu, ort-cuda, ort-tensorrt, tract, or a file.
+    /// Target: ort-cpu, ort-cuda, ort-tensorrt, tensorrt-rtx, tract, or a file.
     #[arg(long, value_name = "NAME")]
     pub target: Option<String>,
     /// Number format: the name of a recipe, or a file. May be repeated; instead of the preset's.

@@ -143,6 +143,9 @@ fn pass(reader: &mut Reader, tree: &Tree, what: &str) -> Read<PassEntry> {
     })
 }
 
+/// The providers a target may name.
+const PROVIDERS: &[&str] = &["cpu", "cuda", "tensorrt", "tensorrt_rtx"];
+
 impl TargetFile {
     /// Reads a target file.
     pub fn read(source: &Source) -> Result<Self, Vec<Diagnostic>> {
@@ -150,7 +153,7 @@ impl TargetFile {
             let name = plain_name(reader, fields, "target");
             let doc = optional(reader, fields, "doc");
             let runtime = one_of(reader, fields, "runtime", &["onnxruntime", "tract"]);
-            let provider = one_of(reader, fields, "provider", &["cpu", "cuda", "tensorrt"]);
+            let provider = one_of(reader, fields, "provider", PROVIDERS);
             let opset = number(reader, fields, "opset", OPSETS);
             let ir_version = number(reader, fields, "ir_version", IR_VERSIONS);
             let capabilities = fields.need(reader, "capabilities");

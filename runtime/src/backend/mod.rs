@@ -99,6 +99,8 @@ pub enum Provider {
     Cuda,
     /// NVIDIA TensorRT, with CUDA for what it does not take.
     TensorRt,
+    /// NVIDIA TensorRT for RTX, with CUDA for what it does not take.
+    TensorRtRtx,
 }
 
 impl fmt::Display for Runtime {
@@ -116,6 +118,7 @@ impl fmt::Display for Provider {
             Provider::Cpu => "CPU",
             Provider::Cuda => "CUDA",
             Provider::TensorRt => "TensorRT",
+            Provider::TensorRtRtx => "TensorRT for RTX",
         })
     }
 }

@@ -136,11 +136,18 @@ impl OrtBackend {
                 .build()
                 .error_on_failure()
         };
+        let rtx = || {
+            ep::NVRTX::default()
+                .with_device_id(u32::try_from(device).unwrap_or_default())
+                .build()
+                .error_on_failure()
+        };
         let cpu = ep::CPU::default().with_arena_allocator(self.options.arena);
         let mut providers = match self.options.provider {
             Provider::Cpu => Vec::new(),
             Provider::Cuda => vec![cuda()],
             Provider::TensorRt => vec![tensorrt(), cuda()],
+            Provider::TensorRtRtx => vec![rtx(), cuda()],
         };
         providers.push(cpu.build().error_on_failure());
         providers
@@ -178,7 +185,9 @@ impl Backend for OrtBackend {
             outputs,
             device: match self.options.provider {
                 Provider::Cpu => None,
-                Provider::Cuda | Provider::TensorRt => Some(self.options.device),
+                Provider::Cuda | Provider::TensorRt | Provider::TensorRtRtx => {
+                    Some(self.options.device)
+                }
             },
         }))
     }

@@ -163,10 +163,11 @@ fn provider(target: &TargetInfo) -> Result<Provider, RunError> {
         "cpu" => Ok(Provider::Cpu),
         "cuda" => Ok(Provider::Cuda),
         "tensorrt" => Ok(Provider::TensorRt),
+        "tensorrt_rtx" => Ok(Provider::TensorRtRtx),
         other => Err(RunError::Target {
             what: "provider",
             found: other.to_owned(),
-            known: "`cpu`, `cuda`, `tensorrt`",
+            known: "`cpu`, `cuda`, `tensorrt`, `tensorrt_rtx`",
         }),
     }
 }
