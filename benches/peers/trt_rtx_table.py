@@ -39,8 +39,8 @@ def compile_bundle(args, checkpoint, encoder, size, quant, out):
     subprocess.run(call, check=True, capture_output=True, text=True)
 
 
-def whole_weights(args, size, quant):
-    """Bytes of weights of the whole model by part, by the memory plan of the compiler."""
+def planned(args, size, quant):
+    """What the compiler's memory plan says of every part of the whole model."""
     call = [args.ltxc, "plan", "ltxv", "--checkpoint", args.header, "--text-encoder", HERE / "headers/t5xxl.json", "--target", "tensorrt-rtx",
             "--size", size, "--rows", "1", "--quant", quant, "--json"]
     for component in args.component:
@@ -69,21 +69,22 @@ def main():
         if "text_encoder" in args.component:
             encoder = folder / "t5.safetensors"
             synthesise(HERE / "headers/t5xxl.json", encoder)
-        print("| size | format | sm | part | weights, GB | activations, GB | builds in, s |\n| --- | --- | --- | --- | --- | --- | --- |")
+        print("| size | format | sm | part | weights, GB | activations planned, GB | built, GB | builds in, s |\n| --- | --- | --- | --- | --- | --- | --- | --- |")
         for size in args.size or ["1920x1088x257"]:
             for quant in args.quant or ["fp16"]:
                 bundle = folder / "bundle"
                 subprocess.run(["rm", "-rf", bundle])
                 compile_bundle(args, checkpoint, encoder, size, quant, bundle)
-                weights = {stage["component"].replace(", ", "."): stage["weights"] for stage in whole_weights(args, size, quant)["stages"]}
+                plans = {stage["component"].replace(", ", "."): stage for stage in planned(args, size, quant)["stages"]}
                 for sm in args.sm or ["89"]:
                     for model in sorted(bundle.glob("*.onnx")):
                         report = plan(model, sm, {"B": 1, "T": 1, "M": 1})
-                        row = {"size": size, "quant": quant, "sm": sm, "part": model.stem, "weights": weights.get(model.stem), **report}
+                        row = {"size": size, "quant": quant, "sm": sm, "part": model.stem, "planned": plans.get(model.stem, {}), **report}
                         rows.append(row)
                         cell = lambda value: "" if value is None else f"{value / GB:.2f}"
                         said = report["errors"][0][:80] if report["errors"] else cell(report["activation_bytes"])
-                        print(f"| {size} | {quant} | {sm} | {model.stem} | {cell(row['weights'])} | {said} | {report.get('build_seconds', '')} |", flush=True)
+                        weights, expected = (cell(row["planned"].get(key)) for key in ("weights", "activations"))
+                        print(f"| {size} | {quant} | {sm} | {model.stem} | {weights} | {expected} | {said} | {report.get('build_seconds', '')} |", flush=True)
     if args.json:
         pathlib.Path(args.json).write_text(json.dumps(rows, indent=1))
 

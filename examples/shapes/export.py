@@ -11,7 +11,8 @@ LOG_VARIANCE = -8.0                                        # a standard deviatio
 def main(trained, out):
     dit, t5 = S.load_dit(), S.t5
     with torch.no_grad():
-        for p, e in zip([*dit.parameters(), *t5.parameters()], torch.load(trained, weights_only=False)["ema"]): p.copy_(e)
+        state = torch.load(trained, weights_only=False); t5.load_state_dict(state["t5"])
+        for p, e in zip(dit.parameters(), state["ema"]): p.copy_(e)
     with safe_open(S.CHECKPOINT, "pt") as f: metadata = f.metadata()
     sd = load_file(S.CHECKPOINT); sd.update({"model.diffusion_model." + k: v.bfloat16() for k, v in dit.state_dict().items()})
     sd["vae.encoder.conv_out.conv.weight"][-1] = 0; sd["vae.encoder.conv_out.conv.bias"][-1] = LOG_VARIANCE
