@@ -42,6 +42,21 @@ pub fn outputs(
     outputs_of(graph, &BTreeMap::new(), sizes, seed)
 }
 
+/// Random values for all inputs.
+pub fn inputs_of(
+    graph: &Graph,
+    sizes: &SizeValues,
+    seed: u64,
+) -> Result<BTreeMap<String, Array>, String> {
+    let nodes = graph.graph_inputs().iter().map(|id| graph.node(*id));
+    nodes
+        .map(|node| {
+            let value = random(&node.name, &node.fact, sizes, seed)?;
+            Ok((node.name.clone(), value))
+        })
+        .collect()
+}
+
 /// The outputs on given inputs, on random ones where none are given, and on random weights.
 pub fn outputs_of(
     graph: &Graph,

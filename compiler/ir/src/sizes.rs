@@ -19,6 +19,9 @@ pub struct SizeRange {
     /// If not empty: it always equals one of these sizes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub one_of: Vec<Size>,
+    /// Whether it counts steps in time, so that a graph may be computed some of them at a time.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub time: bool,
 }
 
 fn one() -> i64 {
@@ -35,6 +38,7 @@ impl Default for SizeRange {
             min: one(),
             max: largest(),
             one_of: Vec::new(),
+            time: false,
         }
     }
 }

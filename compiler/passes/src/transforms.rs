@@ -6,3 +6,4 @@ pub mod hoist;
 pub mod reuse;
 pub mod specialize;
 pub mod split;
+pub mod stream;

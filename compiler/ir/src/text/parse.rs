@@ -56,7 +56,9 @@ fn parse_size(graph: &mut Graph, rest: &str) -> Result<(), String> {
     let wrong = || format!("`size {rest}` should read `size NAME MIN..MAX`");
     let (name, range) = rest.split_once(' ').ok_or_else(wrong)?;
     let (bounds, choices) = range.split_once(" one of ").unwrap_or((range, ""));
-    let (min, max) = bounds.trim().split_once("..").ok_or_else(wrong)?;
+    let bounds = bounds.trim();
+    let plain = bounds.strip_suffix(" in time");
+    let (min, max) = plain.unwrap_or(bounds).split_once("..").ok_or_else(wrong)?;
     let one_of = choices.split(',').map(str::trim).filter(|c| !c.is_empty());
     let one_of = one_of
         .map(|c| c.parse().map_err(|e| format!("{e}")))
@@ -68,6 +70,7 @@ fn parse_size(graph: &mut Graph, rest: &str) -> Result<(), String> {
             min: number(min)?,
             max: number(max)?,
             one_of,
+            time: plain.is_some(),
         },
     );
     Ok(())

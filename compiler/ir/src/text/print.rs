@@ -37,7 +37,8 @@ pub(super) fn header(graph: &Graph) -> String {
 
 fn range_text(range: &SizeRange) -> String {
     let choices: Vec<String> = range.one_of.iter().map(ToString::to_string).collect();
-    let bounds = format!("{}..{}", range.min, range.max);
+    let time = if range.time { " in time" } else { "" };
+    let bounds = format!("{}..{}{time}", range.min, range.max);
     if choices.is_empty() {
         bounds
     } else {
