@@ -6,7 +6,8 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use ltxc_bundle::{
-    Component, FileEntry, MANIFEST, Manifest, Part, PassRecord, Per, Port, SizeLimits, hex,
+    Component, FileEntry, MANIFEST, Manifest, Part, PassRecord, Per, Port, SizeLimits, StreamStage,
+    hex,
 };
 use ltxc_ir::attrs;
 use ltxc_ir::op::Input;
@@ -77,6 +78,8 @@ pub struct ComponentSource<'a> {
     pub whole: &'a Graph,
     /// What is written for it, in order: one graph, or several parts.
     pub parts: Vec<PartSource<'a>>,
+    /// The stages in which it is computed some frames at a time; none where it cannot be.
+    pub stream: Vec<StageSource<'a>>,
     /// Where its weights are.
     pub checkpoint: &'a Checkpoint,
 }
@@ -94,6 +97,15 @@ pub struct PartSource<'a> {
     pub graph: &'a Verified,
     /// What its passes did.
     pub passes: Vec<PassRecord>,
+}
+
+/// What the model files of a stage are made from.
+#[derive(Debug)]
+pub struct StageSource<'a> {
+    /// What the manifest says of it, with the names of the files.
+    pub described: StreamStage,
+    /// The lowered graphs, in the order of the files.
+    pub steps: [&'a Verified; 4],
 }
 
 impl BundleWriter {
@@ -135,8 +147,9 @@ impl BundleWriter {
         let mut data = DataFile::new(format!("{}.onnx.data", source.name));
         let scales = |key: &str| source.checkpoint.scale(key);
         let mut models = Vec::new();
-        for part in &source.parts {
-            let model = emit(part.graph, dialect, &mut data, &scales);
+        let steps = source.stream.iter().flat_map(|stage| stage.steps);
+        for graph in source.parts.iter().map(|part| part.graph).chain(steps) {
+            let model = emit(graph, dialect, &mut data, &scales);
             models.push(model.map_err(|e| ExportError::Onnx {
                 component: source.name.to_owned(),
                 source: e,
@@ -150,7 +163,9 @@ impl BundleWriter {
             false => format!("{}.{}.onnx", source.name, part.name),
         };
         let files: Vec<String> = source.parts.iter().enumerate().map(file).collect();
-        for (name, model) in files.iter().zip(&models) {
+        let stages = source.stream.iter();
+        let steps = stages.flat_map(|stage| stage.described.models.all());
+        for (name, model) in files.iter().chain(steps).zip(&models) {
             self.file(name, model, names.clone())?;
         }
         Ok(describe(source, &data, files))
@@ -337,6 +352,11 @@ fn describe(source: &ComponentSource<'_>, data: &DataFile, mut files: Vec<String
         parts: parts
             .map(|(part, model)| describe_part(part, model))
             .collect(),
+        stream: source
+            .stream
+            .iter()
+            .map(|stage| stage.described.clone())
+            .collect(),
         parameters,
         weight_bytes: data.bytes,
         weight_dtypes,
@@ -351,6 +371,7 @@ pub fn interface(graph: &Graph) -> Component {
     Component {
         model: String::new(),
         parts: Vec::new(),
+        stream: Vec::new(),
         inputs: inputs(graph),
         outputs: outputs(graph),
         sizes: sizes

@@ -15,7 +15,9 @@ mod stream;
 pub mod tokenizer;
 
 pub use bind::{BindError, LISTED, bind, check_extra, stored_type, weight_keys};
-pub use bundle::{BundleWriter, ComponentSource, ExportError, PartSource, file_name, interface};
+pub use bundle::{
+    BundleWriter, ComponentSource, ExportError, PartSource, StageSource, file_name, interface,
+};
 pub use merge::MergeError;
 pub use onnx::{DataFile, Dialect, OnnxError, Scales, Step, WeightPlan, emit};
 pub use stream::StreamError;

@@ -46,6 +46,23 @@ macro_rules! elements {
             pub fn len(&self) -> usize {
                 match self { $(Data::$variant(values) => values.len(),)* }
             }
+
+            /// Runs of elements behind one another, by where they begin and how many they are.
+            fn runs(&self, runs: &mut dyn Iterator<Item = (usize, usize)>) -> Data {
+                match self { $(Data::$variant(values) => {
+                    let runs = runs.flat_map(|(start, count)| &values[start..start + count]);
+                    Data::$variant(runs.copied().collect())
+                })* }
+            }
+
+            /// Appends the elements of another of the same type; says whether it is.
+            fn append(&mut self, other: &Data) -> bool {
+                match (self, other) {
+                    $((Data::$variant(values), Data::$variant(more)) => values.extend_from_slice(more),)*
+                    _ => return false,
+                }
+                true
+            }
         }
 
         $(
@@ -135,6 +152,14 @@ pub enum TensorError {
         /// The number of elements given.
         found: usize,
     },
+    /// A tensor lacks positions of an axis, or does not fit others along it.
+    #[error("a tensor of {shape:?} does not fit along axis {axis}")]
+    Axis {
+        /// The shape.
+        shape: Vec<usize>,
+        /// The axis.
+        axis: usize,
+    },
     /// The tensor holds another element type.
     #[error("expected a tensor of {expected}, found {found}")]
     DType {
@@ -215,6 +240,59 @@ impl Tensor {
             expected: T::DTYPE.name(),
             found,
         })
+    }
+
+    /// Some positions of an axis, the first at `start`.
+    ///
+    /// # Errors
+    ///
+    /// [`TensorError::Axis`] when the tensor does not have them.
+    pub fn along(&self, axis: usize, start: usize, count: usize) -> Result<Tensor, TensorError> {
+        let missing = || TensorError::Axis {
+            shape: self.shape.clone(),
+            axis,
+        };
+        let size = *self.shape.get(axis).ok_or_else(missing)?;
+        if start.checked_add(count).is_none_or(|end| end > size) {
+            return Err(missing());
+        }
+        let inner: usize = self.shape[axis + 1..].iter().product();
+        let outer: usize = self.shape[..axis].iter().product();
+        let mut runs = (0..outer).map(|at| ((at * size + start) * inner, count * inner));
+        let mut shape = self.shape.clone();
+        shape[axis] = count;
+        Tensor::new(shape, self.data.runs(&mut runs))
+    }
+
+    /// Tensors behind one another along an axis.
+    ///
+    /// # Errors
+    ///
+    /// [`TensorError::Axis`] when there are none, or they differ in type or in another axis.
+    pub fn joined(axis: usize, tensors: &[Tensor]) -> Result<Tensor, TensorError> {
+        let shape = tensors.first().map_or_else(Vec::new, |t| t.shape.clone());
+        let wrong = || TensorError::Axis {
+            shape: shape.clone(),
+            axis,
+        };
+        let (first, outer) = (tensors.first().ok_or_else(wrong)?, shape.get(..axis));
+        let outer: usize = outer.ok_or_else(wrong)?.iter().product();
+        let (mut joined, mut sum) = (first.data.runs(&mut std::iter::empty()), 0);
+        for row in 0..outer {
+            for tensor in tensors {
+                let run = tensor.data.len() / outer;
+                let mut runs = std::iter::once((row * run, run));
+                if !joined.append(&tensor.data.runs(&mut runs)) {
+                    return Err(wrong());
+                }
+            }
+        }
+        for tensor in tensors {
+            sum += tensor.shape.get(axis).copied().ok_or_else(wrong)?;
+        }
+        let mut whole = shape.clone();
+        whole[axis] = sum;
+        Tensor::new(whole, joined)
     }
 
     /// The elements of a floating-point tensor, widened to single precision.

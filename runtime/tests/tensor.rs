@@ -172,3 +172,23 @@ fn folders_and_giants_are_not_opened() {
 fn entry(dtype: &str, shape: &str, start: u64, end: u64) -> String {
     format!(r#"{{"t":{{"dtype":"{dtype}","shape":{shape},"data_offsets":[{start},{end}]}}}}"#)
 }
+
+#[test]
+fn pieces_along_an_axis_join_to_the_whole() {
+    let whole = Tensor::new([2, 3, 2], (0..12).collect::<Vec<i64>>()).unwrap();
+    let pieces = [(0, 1), (1, 2)].map(|(start, count)| whole.along(1, start, count).unwrap());
+    assert_eq!(
+        pieces[1].values::<i64>().unwrap(),
+        [2, 3, 4, 5, 8, 9, 10, 11]
+    );
+    assert_eq!(Tensor::joined(1, &pieces), Ok(whole.clone()));
+    for wrong in [
+        whole.along(3, 0, 1),
+        whole.along(1, 2, 2),
+        Tensor::joined(0, &[]),
+    ] {
+        assert!(matches!(wrong, Err(TensorError::Axis { .. })), "{wrong:?}");
+    }
+    let floats = Tensor::new([2, 3, 2], vec![0.0f32; 12]).unwrap();
+    assert!(Tensor::joined(1, &[whole, floats]).is_err());
+}

@@ -1,10 +1,12 @@
 //! The command line.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use ltxc_front::Role;
+use ltxc_runtime::run::Pieces;
 
 use crate::sizes::{AskedSize, Bytes};
 
@@ -44,6 +46,10 @@ pub enum Command {
     #[command(after_help = "Example:
   ltxc exec shapes.bundle transformer --input in.safetensors -o out.safetensors")]
     Exec(ExecArgs),
+    /// Make a video of latents that `ltxc run --save-latents` wrote.
+    #[command(after_help = "Example:
+  ltxc decode shapes.bundle latents.safetensors --decode 1 -o out.mp4")]
+    Decode(DecodeArgs),
     /// Check a graph, pipeline, preset or target file.
     #[command(after_help = "Examples:
   ltxc check presets/shapes.yaml
@@ -240,6 +246,10 @@ pub struct RunArgs {
     /// Videos denoised in one call; more is faster on a GPU that has the memory.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub together: usize,
+    /// How much is decoded at a time: auto, whole, or a number of latent frames. The video is the same; small pieces
+    /// need little memory however long it is.
+    #[arg(long, value_name = "PIECES", default_value = "auto")]
+    pub decode: Pieces,
     /// Whose random draws a seed gives: original, diffusers or comfyui.
     #[arg(long, value_name = "LAYOUT")]
     pub noise: Option<String>,
@@ -274,6 +284,9 @@ pub struct ExecArgs {
     /// Where the outputs go.
     #[arg(short, long, value_name = "OUT.safetensors")]
     pub output: Option<PathBuf>,
+    /// Take so many latent frames at a time, of a component that can be computed so.
+    #[arg(long, value_name = "N")]
+    pub pieces: Option<NonZeroUsize>,
     /// Run this many times.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub repeat: usize,
@@ -283,6 +296,36 @@ pub struct ExecArgs {
     /// Threads; one per core where left out.
     #[arg(long, value_name = "N")]
     pub threads: Option<usize>,
+}
+
+/// `ltxc decode`
+#[derive(Debug, Args)]
+pub struct DecodeArgs {
+    /// A bundle, a preset file, or the name of a preset that comes with the program.
+    pub source: String,
+    /// The latents, normalised, in a tensor `latents`.
+    pub latents: PathBuf,
+    /// FILE.mp4, FILE.gif, FOLDER/%05d.png, or FILE.png for frames side by side.
+    #[arg(short, long, value_name = "FILE", default_value = "out.mp4")]
+    pub output: PathBuf,
+    /// How much is decoded at a time: auto, whole, or a number of latent frames.
+    #[arg(long, value_name = "PIECES", default_value = "auto")]
+    pub decode: Pieces,
+    /// Frames per second.
+    #[arg(long, value_name = "FPS")]
+    pub fps: Option<f64>,
+    /// Seed of the noise that some decoders add.
+    #[arg(long, value_name = "SEED")]
+    pub seed: Option<u64>,
+    /// Threads; one per core where left out.
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
+    /// Print how long it took as JSON.
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub project: ProjectArgs,
 }
 
 /// `ltxc check`

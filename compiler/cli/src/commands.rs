@@ -3,6 +3,7 @@
 mod bench;
 mod check;
 mod compile;
+mod decode;
 mod diff;
 mod dump;
 mod exec;
@@ -26,6 +27,7 @@ pub fn dispatch(command: Command) -> Outcome {
     match command {
         Command::Compile(args) => compile::command(&args),
         Command::Run(args) => run::command(&args),
+        Command::Decode(args) => decode::command(&args),
         Command::Exec(args) => exec::command(&args),
         Command::Check(args) => check::command(&args),
         Command::Fmt(args) => fmt::command(&args),

@@ -112,7 +112,7 @@ pub struct Compiled {
     pub note: Option<String>,
 }
 
-type Driver =
+pub(crate) type Driver =
     fn(Graph, &[PassSpec], &Capabilities) -> Result<(Verified, Vec<PassReport>), PassError>;
 
 impl Project {
@@ -330,7 +330,7 @@ impl Project {
     }
 
     /// Runs the passes; tokens are taken in chunks of so many where a number is given.
-    fn lower_part(
+    pub(crate) fn lower_part(
         &self,
         driver: Driver,
         passes: &[PassSpec],

@@ -15,6 +15,7 @@ mod progress;
 mod recipes;
 mod session;
 mod sizes;
+mod stream;
 mod write;
 
 pub use commands::dispatch;

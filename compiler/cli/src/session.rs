@@ -5,7 +5,7 @@ use std::path::Path;
 use ltxc_bundle::{Bundle, MANIFEST, Settings};
 use ltxc_front::section_of;
 use ltxc_runtime::backend::BackendOptions;
-use ltxc_runtime::run::{Runner, RunnerOptions};
+use ltxc_runtime::run::{Pieces, Runner, RunnerOptions};
 
 use crate::args::ProjectArgs;
 use crate::cache;
@@ -65,6 +65,7 @@ pub fn runner(bundle: Bundle, threads: Option<usize>, keep: bool) -> Outcome<Run
         },
         keep,
         together: 1,
+        pieces: Pieces::default(),
     };
     Runner::open(bundle, &options, &|text| note!("{text}")).map_err(|e| Failure::Input(e.into()))
 }

@@ -16,6 +16,7 @@ use crate::compile::{Compiled, Project, section};
 use crate::failure::{Failure, Outcome};
 use crate::recipes::idle;
 use crate::sizes::{AskedSize, latent_grid, specialize_all};
+use crate::stream;
 
 /// Name of the tokenizer in a bundle.
 const TOKENIZER: &str = "tokenizer.json";
@@ -73,8 +74,12 @@ pub fn write_bundle(
     let mut components = BTreeMap::new();
     for (name, graph) in graphs {
         let parts = project.lower(&name, graph.clone(), grid)?;
+        let (stages, refusal) = project.lower_stages(&name, &graph, grid)?;
         let said = parts.iter().filter_map(|part| part.note.clone());
-        for note in said.chain(idle(&project.recipes, &name, &parts)) {
+        for note in said
+            .chain(refusal)
+            .chain(idle(&project.recipes, &name, &parts))
+        {
             progress.note(&note);
             notes.push(note);
         }
@@ -84,6 +89,7 @@ pub fn write_bundle(
             name: &name,
             whole: &graph,
             parts: parts.iter().map(part_source).collect(),
+            stream: stream::sources(&name, &stages),
             checkpoint,
         };
         components.insert(

@@ -451,6 +451,13 @@ fn part(bundle: &Path, change: impl FnOnce(&mut Value)) {
     });
 }
 
+/// Changes the stages of the decoder.
+fn stream(bundle: &Path, change: impl FnOnce(&mut Value)) {
+    manifest(bundle, |m| {
+        change(&mut m["components"]["vae_decoder"]["stream"])
+    });
+}
+
 /// Renames a file in the manifest, where it is listed and where it is used.
 fn rename(bundle: &Path, to: &str) {
     manifest(bundle, |m| {
@@ -586,6 +593,15 @@ const BUNDLES: &[Damage] = &[
             let one = parts[0].clone();
             parts.extend(vec![one; 1000]);
         })
+    }),
+    ("stream_of_no_input", |b| {
+        stream(b, |stages| stages[0]["frames"]["name"] = json!("text"))
+    }),
+    ("stream_with_a_gap", |b| {
+        stream(b, |stages| stages[1]["frames"]["name"] = json!("gap"))
+    }),
+    ("stream_without_end", |b| {
+        stream(b, |stages| stages[1]["frames"]["rate"] = json!(0))
     }),
     ("tokenizer_without_its_file", |b| {
         manifest(b, |m| m["tokenizer"] = json!("words.json"))

@@ -9,6 +9,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use common::{ltxc, root, shapes};
+use ltxc_runtime::media::read::{self, ReadOptions};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -80,6 +81,41 @@ fn a_released_config_runs_as_it_is() {
         ]
     );
     assert_eq!(&fs::read(out).unwrap()[4..8], b"ftyp");
+}
+
+#[test]
+fn a_video_decoded_in_pieces_is_the_same() {
+    let tmp = TempDir::new().unwrap();
+    let pixels = |name: &str, decode: &str| {
+        let folder = tmp.path().join(name);
+        let out = folder.join("%03d.png");
+        let size = [
+            "--frames", "97", "--height", "32", "--width", "32", "--steps", "1",
+        ];
+        let run = [
+            "run",
+            shapes().to_str().unwrap(),
+            "--decode",
+            decode,
+            "-o",
+            out.to_str().unwrap(),
+        ];
+        let said = ltxc(&[&run[..], &size].concat());
+        assert_eq!(
+            said.stderr.contains("2 latent frames at a time"),
+            decode == "2",
+            "{}",
+            said.stderr
+        );
+        said.fine();
+        let frames = read::open(&out, &ReadOptions::frames(97)).unwrap().frames;
+        assert_eq!(frames.len(), 97);
+        frames.concat()
+    };
+    let (whole, pieces) = (pixels("whole", "whole"), pixels("pieces", "2"));
+    assert_eq!(whole.len(), pieces.len());
+    let off = whole.iter().zip(&pieces).map(|(a, b)| a.abs_diff(*b)).max();
+    assert!(off <= Some(1), "{off:?}");
 }
 
 #[test]

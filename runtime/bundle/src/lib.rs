@@ -10,6 +10,7 @@ mod open;
 mod parts;
 mod plan;
 mod settings;
+mod stream;
 
 pub use manifest::{
     CompiledFor, Component, FileEntry, MANIFEST, Manifest, ModelFacts, Part, PassRecord, Per, Port,
@@ -20,3 +21,4 @@ pub use plan::{
     DecodeVideo, Denoise, EncodeText, Pass, Plan, PrepareLatents, Stage, StageOp, UpscaleLatents,
 };
 pub use settings::{Scheduled, Settings};
+pub use stream::{Flow, State, StepModels, StreamStage};

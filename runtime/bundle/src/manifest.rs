@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::plan::Plan;
 use crate::settings::Settings;
+use crate::stream::StreamStage;
 
 /// Version of the manifest this program writes and reads.
 pub const VERSION: u32 = 3;
@@ -112,6 +113,9 @@ pub struct Component {
     /// What is computed before the last part, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub parts: Vec<Part>,
+    /// How it is computed some frames at a time, in stages, if it can be.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stream: Vec<StreamStage>,
     /// Inputs in order.
     pub inputs: Vec<Port>,
     /// Outputs in order.

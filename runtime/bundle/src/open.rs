@@ -9,6 +9,7 @@ use thiserror::Error;
 
 use crate::manifest::{FileEntry, MANIFEST, Manifest, VERSION};
 use crate::parts::check_parts;
+use crate::stream::check_stream;
 
 /// Files up to this size are hashed at every opening.
 pub const HASHED_BYTES: u64 = 64 << 20;
@@ -115,7 +116,8 @@ impl Bundle {
         }
         let models = manifest.components.values().flat_map(|component| {
             let parts = component.parts.iter().map(|part| &part.model);
-            parts.chain([&component.model])
+            let steps = component.stream.iter().flat_map(|stage| stage.models.all());
+            parts.chain(steps).chain([&component.model])
         });
         for name in models.chain(&manifest.tokenizer) {
             if !manifest.files.contains_key(name) {
@@ -123,7 +125,8 @@ impl Bundle {
             }
         }
         for (name, component) in &manifest.components {
-            check_parts(component).map_err(|why| self.bad(format!("component `{name}`: {why}")))?;
+            let fits = check_parts(component).and_then(|()| check_stream(component));
+            fits.map_err(|why| self.bad(format!("component `{name}`: {why}")))?;
         }
         Ok(())
     }

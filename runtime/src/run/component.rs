@@ -86,15 +86,15 @@ impl Component {
         }
         widened(tensor).map_err(|error| wrong(error.to_string()))
     }
+}
 
-    /// The named sizes that follow from some inputs.
-    pub(super) fn sizes(&self, given: &Given<'_>) -> Result<Sizes, RunError> {
-        let refused = |faults| RunError::Inputs {
-            component: self.name.clone(),
-            faults,
-        };
-        self.spec.sizes(given).map_err(refused)
-    }
+/// The named sizes of a component that follow from some inputs.
+pub(super) fn sizes(name: &str, spec: &Spec, given: &Given<'_>) -> Result<Sizes, RunError> {
+    let refused = |faults| RunError::Inputs {
+        component: name.to_owned(),
+        faults,
+    };
+    spec.sizes(given).map_err(refused)
 }
 
 pub(super) fn check_inputs(name: &str, spec: &Spec, inputs: &Tensors) -> Result<(), RunError> {

@@ -1,31 +1,109 @@
 //! Latents to pixels.
 
+use std::num::NonZeroUsize;
+use std::str::FromStr;
+
 use ltxc_bundle::{DecodeVideo, StageOp};
 
 use super::component::Tensors;
+use super::component::sizes;
 use super::event::Event;
-use super::generate::{Generated, Run, missing};
+use super::generate::{Decoded, Frames, Run, missing};
+use super::geometry::VideoSize;
 use super::passes::PassJob;
-use super::ports::{Given, PortSpec};
+use super::ports::{Given, PortSpec, Spec};
 use super::solve::Sizes;
+use super::stream::Stream;
 use super::{Component, Job, RunError, Runner};
 use crate::sampling::Purpose;
 use crate::tensor::{DType, Tensor, element_count};
 
+/// Pixels that a step decodes at least where the program chooses: fewer would not keep a processor busy.
+const PIXELS: usize = 1 << 22;
+
+/// How much of a video is decoded at a time. The frames are the same within rounding.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Pieces {
+    /// As few latent frames as keep the processor busy; all, where the decoder cannot do otherwise.
+    #[default]
+    Auto,
+    /// All of it.
+    Whole,
+    /// So many latent frames.
+    Frames(NonZeroUsize),
+}
+
+impl FromStr for Pieces {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        match (text, text.parse()) {
+            ("auto", _) => Ok(Self::Auto),
+            ("whole", _) => Ok(Self::Whole),
+            (_, Ok(frames)) => Ok(Self::Frames(frames)),
+            _ => Err("write auto, whole, or a number of latent frames".to_owned()),
+        }
+    }
+}
+
+impl Runner {
+    /// How many latent frames the last stage decodes at a time; `None` for all at once.
+    pub fn decodes_by(&self, job: &Job) -> Result<Option<usize>, RunError> {
+        let plan = &self.manifest().plan;
+        let video = plan.stages.iter().find(|stage| stage.name == plan.video);
+        match video.map(|stage| &stage.op) {
+            Some(StageOp::DecodeVideo(op)) => {
+                let pass = pass_of(self, job, &op.latents)?;
+                self.pieces_of(&op.component, job, pass.latents())
+            }
+            _ => Ok(None),
+        }
+    }
+
+    fn pieces_of(
+        &self,
+        component: &str,
+        job: &Job,
+        latents: VideoSize,
+    ) -> Result<Option<usize>, RunError> {
+        let streams = !self.described(component)?.stream.is_empty();
+        let video = job.geometry.compression.video_of(latents);
+        let chosen = PIXELS.div_ceil((video.count() / latents.frames.max(1)).max(1));
+        match self.pieces() {
+            Pieces::Auto if streams && chosen < latents.frames => Ok(Some(chosen)),
+            Pieces::Auto | Pieces::Whole => Ok(None),
+            Pieces::Frames(frames) if streams => Ok(Some(frames.get())),
+            Pieces::Frames(frames) => Err(RunError::Setting {
+                name: "decode",
+                found: frames.to_string(),
+                help: "this bundle's decoder takes the whole video only; write auto or whole, or compile it again without --size".to_owned(),
+            }),
+        }
+    }
+}
+
+/// What a decoder is called with.
+struct Call<'a> {
+    component: &'a str,
+    spec: &'a Spec,
+    /// Everything but the latents.
+    given: Tensors,
+    latents: Tensor,
+    size: VideoSize,
+}
+
 impl Run<'_, '_> {
-    /// Decodes every take and hands it out; only one video is in memory at a time.
+    /// Decodes every take and hands its frames out as they are there.
     pub(super) fn decode_all(
         &mut self,
         stage: &str,
         op: &DecodeVideo,
-        finished: &mut Finished<'_>,
+        sink: &mut dyn Sink,
     ) -> Result<(), RunError> {
-        let component = self.load(stage, &op.component)?;
         let wanted = self.runner.bundle.manifest.plan.video == stage;
         for take in 0..self.takes.len() {
-            let generated = self.decode(take, stage, op, &component)?;
+            let decoded = self.decode(take, stage, op, sink, wanted)?;
             if wanted {
-                finished(take, generated).map_err(RunError::Stopped)?;
+                sink.finished(take, decoded).map_err(RunError::Stopped)?;
             }
         }
         Ok(())
@@ -37,37 +115,75 @@ impl Run<'_, '_> {
         take: usize,
         stage: &str,
         op: &DecodeVideo,
-        component: &Component,
-    ) -> Result<Generated, RunError> {
-        let (job, pass) = (self.job, pass_of(self.runner, self.job, &op.latents)?);
+        sink: &mut dyn Sink,
+        wanted: bool,
+    ) -> Result<Decoded, RunError> {
+        let runner = self.runner;
+        let (job, pass) = (self.job, pass_of(runner, self.job, &op.latents)?);
         let latents = self.takes[take].latents.get(&op.latents).cloned();
         let latents = latents.ok_or_else(|| missing(&op.latents))?;
-        let mixed = self.decoder_latents(take, pass, component, &latents)?;
+        let spec = runner.spec(&op.component)?;
+        let mixed = self.decoder_latents(take, pass, spec, &latents)?;
         self.observe(take, "decode.latents_in", mixed.shape(), mixed.values()?)?;
-        let inputs = self.decoder_inputs(take, pass, component, &mixed)?;
-        let size = job.geometry.compression.video_of(self.size_of(&latents)?);
-        let shape = [1, 3, size.frames, size.height, size.width];
-        let decoded = component.run_for(inputs, "video", &shape.map(Some))?;
-        let video = job.geometry.crop(decoded.values()?, size);
-        let asked = job.geometry.asked;
-        let shape = [3, asked.frames, asked.height, asked.width];
-        self.observe(take, "video", &shape, &video)?;
-        let frames = asked.frames;
-        self.tell(Event::FramesDecoded {
-            stage,
-            frames: frames * (take + 1),
-            total: frames * self.takes.len(),
-        });
-        Ok(Generated {
-            video,
-            frames,
-            height: asked.height,
-            width: asked.width,
-            fps: job.fps,
+        let size = self.size_of(&latents)?;
+        let call = Call {
+            component: &op.component,
+            spec,
+            given: self.decoder_inputs(take, pass, &op.component, spec, &mixed)?,
+            latents: mixed.clone(),
+            size,
+        };
+        let mut done = 0;
+        let total = job.geometry.asked.frames;
+        let mut out = |run: &mut Self, video: Tensor| {
+            let frames = frames_of(job, &op.component, &video, total - done)?;
+            done += frames.frames;
+            run.tell(Event::FramesDecoded {
+                stage,
+                frames: total * take + done,
+                total: total * run.takes.len(),
+            });
+            match wanted && frames.frames > 0 {
+                true => sink.frames(take, frames).map_err(RunError::Stopped),
+                false => Ok(()),
+            }
+        };
+        match runner.pieces_of(&op.component, job, size)? {
+            None => {
+                let component = self.load(stage, &op.component)?;
+                let video = decode_whole(&component, call, job)?;
+                out(self, video)?;
+            }
+            Some(most) => self.decode_by(most, call, &mut out)?,
+        }
+        let decoder_latents = mixed;
+        Ok(Decoded {
             latents,
-            decoder_latents: mixed,
-            stages: Vec::new(),
+            decoder_latents,
         })
+    }
+
+    /// Decodes `most` latent frames at a time.
+    fn decode_by(
+        &mut self,
+        most: usize,
+        call: Call<'_>,
+        out: &mut dyn FnMut(&mut Self, Tensor) -> Result<(), RunError>,
+    ) -> Result<(), RunError> {
+        let stages = &self.runner.described(call.component)?.stream;
+        let mut given = call.given;
+        given.insert("latents".to_owned(), call.latents.clone());
+        super::component::check_inputs(call.component, call.spec, &given)?;
+        given.remove("latents");
+        let mut stream = Stream::new(self.runner, stages, given, most);
+        for at in (0..call.size.frames).step_by(most) {
+            let count = most.min(call.size.frames - at);
+            let piece = call.latents.along(2, at, count)?;
+            stream.push(piece, &mut |video| out(self, video))?;
+        }
+        stream.finish(&mut |video| out(self, video))?;
+        self.loading += stream.loading;
+        Ok(())
     }
 
     /// A decoder that takes a timestep was trained on latents with that much noise left. Large values are compressed
@@ -76,11 +192,11 @@ impl Run<'_, '_> {
         &mut self,
         take: usize,
         pass: &PassJob,
-        component: &Component,
+        spec: &Spec,
         latents: &Tensor,
     ) -> Result<Tensor, RunError> {
         let mut mixed = latents.values::<f32>()?.to_vec();
-        if component.spec.input("timestep").is_some() {
+        if spec.input("timestep").is_some() {
             let scale = pass.decode_noise_scale;
             let size = self.size_of(latents)?;
             let shape = [1, size.frames, size.height, size.width, self.job.channels];
@@ -100,18 +216,19 @@ impl Run<'_, '_> {
         &mut self,
         take: usize,
         pass: &PassJob,
-        component: &Component,
+        name: &str,
+        spec: &Spec,
         latents: &Tensor,
     ) -> Result<Tensors, RunError> {
         let given = Given::from([("latents", (DType::F32, latents.shape()))]);
-        let sizes = component.sizes(&given)?;
-        let mut inputs = Tensors::from([("latents".to_owned(), latents.clone())]);
-        if component.spec.input("timestep").is_some() {
+        let sizes = sizes(name, spec, &given)?;
+        let mut inputs = Tensors::new();
+        if spec.input("timestep").is_some() {
             let timestep = Tensor::new([1], vec![pass.decode_timestep])?;
             inputs.insert("timestep".to_owned(), timestep);
         }
-        for port in component.spec.inputs.iter().filter(|port| port.drawn) {
-            let shape = plane_shape(component, port, &sizes)?;
+        for port in spec.inputs.iter().filter(|port| port.drawn) {
+            let shape = plane_shape(name, port, &sizes)?;
             element_count(&shape)?;
             let values = self.draw(take, Purpose::Plane, &shape)?;
             inputs.insert(port.name.clone(), Tensor::new(shape, values)?);
@@ -133,9 +250,52 @@ fn pass_of<'r>(runner: &Runner, job: &'r Job, latents: &str) -> Result<&'r PassJ
     Err(missing(latents))
 }
 
-/// Takes a finished video by the number of its take; an error ends the run.
-pub type Finished<'a> =
-    dyn FnMut(usize, Generated) -> Result<(), Box<dyn std::error::Error + Send + Sync>> + 'a;
+/// Why whoever takes the frames wants no more.
+pub type Stop = Box<dyn std::error::Error + Send + Sync>;
+
+/// Takes what a run makes; an error ends the run.
+pub trait Sink {
+    /// The next frames of a take, at least one. Takes come one after the other.
+    fn frames(&mut self, take: usize, frames: Frames) -> Result<(), Stop>;
+
+    /// All frames of a take were given.
+    fn finished(&mut self, take: usize, decoded: Decoded) -> Result<(), Stop>;
+}
+
+/// The whole video in one call.
+fn decode_whole(component: &Component, call: Call<'_>, job: &Job) -> Result<Tensor, RunError> {
+    let mut inputs = call.given;
+    inputs.insert("latents".to_owned(), call.latents);
+    let video = job.geometry.compression.video_of(call.size);
+    let shape = [1, 3, video.frames, video.height, video.width];
+    component.run_for(inputs, "video", &shape.map(Some))
+}
+
+/// What is wanted of decoded frames, of which `most` were asked for.
+fn frames_of(job: &Job, component: &str, video: &Tensor, most: usize) -> Result<Frames, RunError> {
+    let (asked, found) = (job.geometry.asked, video.shape());
+    let &[1, 3, frames, height, width] = found else {
+        return Err(RunError::Output {
+            component: component.to_owned(),
+            output: "video".to_owned(),
+            expected: "F32[1, 3, ?, ?, ?]".to_owned(),
+            found: format!("{found:?}"),
+        });
+    };
+    let size = VideoSize {
+        frames,
+        height,
+        width,
+    };
+    let most = most.min(frames);
+    Ok(Frames {
+        video: job.geometry.crop(&video.to_f32()?, size, most),
+        frames: most,
+        height: asked.height,
+        width: asked.width,
+        fps: job.fps,
+    })
+}
 
 /// What a latent value is multiplied with, so that large ones shrink: a sigmoid between 1 and 1 - 0.6 `ratio`.
 fn tone_scale(value: f32, ratio: f32) -> f32 {
@@ -143,18 +303,15 @@ fn tone_scale(value: f32, ratio: f32) -> f32 {
     let sigmoid = 1.0 / (1.0 + (-4.0 * strength * (value.abs() - 1.0)).exp());
     1.0 - 0.8 * strength * sigmoid
 }
-fn plane_shape(
-    component: &Component,
-    port: &PortSpec,
-    sizes: &Sizes,
-) -> Result<Vec<usize>, RunError> {
+
+fn plane_shape(name: &str, port: &PortSpec, sizes: &Sizes) -> Result<Vec<usize>, RunError> {
     let known = |name: &str| sizes.get(name).copied();
     let values = port.shape.iter().map(|size| size.value(&known));
     let shape: Option<Vec<_>> = values
         .map(|v| v.and_then(|v| usize::try_from(v).ok()))
         .collect();
     shape.ok_or_else(|| {
-        let (name, input) = (&component.name, &port.name);
+        let input = &port.name;
         RunError::Manifest(format!(
             "the sizes of `{name}` input `{input}` do not follow from its latents"
         ))

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use ltxc_bundle::{Stage, StageOp};
 
-use super::decode::Finished;
+use super::decode::{Sink, Stop};
 use super::encode::Text;
 use super::event::{Event, StageTime};
 use super::geometry::VideoSize;
@@ -23,6 +23,37 @@ const MOST_DRAWN: usize = 1 << 32;
 
 /// Hears of intermediate tensors by name, such as `step00.latents_out`.
 pub type Observer<'a> = &'a mut dyn FnMut(&str, &Tensor);
+
+/// Some frames of a video, in a row.
+#[derive(Clone, Debug)]
+pub struct Frames {
+    /// (3, frames, height, width) in 0..1, without padding.
+    pub video: Vec<f32>,
+    /// Frames.
+    pub frames: usize,
+    /// Pixel rows.
+    pub height: usize,
+    /// Pixel columns.
+    pub width: usize,
+    /// Frames per second.
+    pub fps: f64,
+}
+
+impl Frames {
+    /// A frame, from 0 to `frames - 1`, as RGB bytes; indexing fails otherwise.
+    pub fn rgb8(&self, frame: usize) -> Vec<u8> {
+        rgb8(&self.video, self.frames, self.height, self.width, frame)
+    }
+}
+
+/// What a video was decoded from.
+#[derive(Clone, Debug)]
+pub struct Decoded {
+    /// The denoised latents, normalised, (1, C, F, H, W).
+    pub latents: Tensor,
+    /// The same after decode noise was mixed in, which is what was decoded.
+    pub decoder_latents: Tensor,
+}
 
 /// A finished video.
 #[derive(Clone, Debug)]
@@ -48,20 +79,74 @@ pub struct Generated {
 impl Generated {
     /// A frame, from 0 to `frames - 1`, as RGB bytes; indexing fails otherwise.
     pub fn rgb8(&self, frame: usize) -> Vec<u8> {
-        let whole = Crop {
-            top: 0,
-            left: 0,
-            height: self.height,
-            width: self.width,
-        };
-        to_rgb8(
-            &self.video,
-            self.frames,
-            self.height,
-            self.width,
-            frame,
-            whole,
-        )
+        rgb8(&self.video, self.frames, self.height, self.width, frame)
+    }
+}
+
+fn rgb8(video: &[f32], frames: usize, height: usize, width: usize, frame: usize) -> Vec<u8> {
+    let whole = Crop {
+        top: 0,
+        left: 0,
+        height,
+        width,
+    };
+    to_rgb8(video, frames, height, width, frame, whole)
+}
+
+/// Takes a finished video by the number of its take; an error ends the run.
+pub type Finished<'a> = dyn FnMut(usize, Generated) -> Result<(), Stop> + 'a;
+
+/// Keeps the frames of a take until all are there.
+struct Gather<'f, 'a> {
+    finished: &'f mut Finished<'a>,
+    pieces: Vec<Frames>,
+}
+
+impl Sink for Gather<'_, '_> {
+    fn frames(&mut self, _: usize, frames: Frames) -> Result<(), Stop> {
+        self.pieces.push(frames);
+        Ok(())
+    }
+
+    fn finished(&mut self, take: usize, decoded: Decoded) -> Result<(), Stop> {
+        let pieces = std::mem::take(&mut self.pieces);
+        match joined(pieces) {
+            Some(frames) => (self.finished)(take, generated(frames, decoded)),
+            None => Err(missing("video").into()),
+        }
+    }
+}
+
+fn joined(mut pieces: Vec<Frames>) -> Option<Frames> {
+    if pieces.len() == 1 {
+        return pieces.pop();
+    }
+    let count = pieces.iter().map(|piece| piece.frames).sum();
+    let mut video = Vec::with_capacity(pieces.iter().map(|piece| piece.video.len()).sum());
+    for channel in 0..3 {
+        for piece in &pieces {
+            let plane = piece.video.len() / 3;
+            video.extend_from_slice(&piece.video[channel * plane..][..plane]);
+        }
+    }
+    let frames = count;
+    Some(Frames {
+        video,
+        frames,
+        ..pieces.pop()?
+    })
+}
+
+fn generated(frames: Frames, decoded: Decoded) -> Generated {
+    Generated {
+        video: frames.video,
+        frames: frames.frames,
+        height: frames.height,
+        width: frames.width,
+        fps: frames.fps,
+        latents: decoded.latents,
+        decoder_latents: decoded.decoder_latents,
+        stages: Vec::new(),
     }
 }
 
@@ -92,18 +177,29 @@ impl Runner {
         job: &'r Job,
         noise: &'r mut dyn NoiseSource,
         events: &'r mut dyn FnMut(Event<'_>),
-        observer: Option<Observer<'r>>,
+        mut observer: Option<Observer<'r>>,
     ) -> Result<Generated, RunError> {
         let take = Take {
             prompt: job.prompt.clone(),
             noise,
         };
         let mut made = None;
-        let stages = self.run_plan(job, vec![take], events, observer, &mut |_, generated| {
-            made = Some(generated);
-            Ok(())
-        })?;
+        let observer_of_run = observer
+            .as_mut()
+            .map(|observer| &mut **observer as Observer<'_>);
+        let mut sink = Gather {
+            finished: &mut |_, generated| {
+                made = Some(generated);
+                Ok(())
+            },
+            pieces: Vec::new(),
+        };
+        let stages = self.run_plan(job, vec![take], events, observer_of_run, &mut sink)?;
         let made = made.ok_or_else(|| missing(&self.bundle.manifest.plan.video))?;
+        if let Some(observer) = observer {
+            let shape = [3, made.frames, made.height, made.width];
+            observer("video", &Tensor::new(shape, made.video.clone())?);
+        }
         Ok(Generated { stages, ..made })
     }
 
@@ -116,7 +212,22 @@ impl Runner {
         events: &'r mut dyn FnMut(Event<'_>),
         finished: &mut Finished<'_>,
     ) -> Result<Vec<StageTime>, RunError> {
-        self.run_plan(job, takes, events, None, finished)
+        let mut sink = Gather {
+            finished,
+            pieces: Vec::new(),
+        };
+        self.run_plan(job, takes, events, None, &mut sink)
+    }
+
+    /// As [`Self::generate_takes`], but frames are given to `sink` as they are decoded; no whole video is held.
+    pub fn generate_into<'r>(
+        &'r self,
+        job: &'r Job,
+        takes: Vec<Take<'r>>,
+        events: &'r mut dyn FnMut(Event<'_>),
+        sink: &mut dyn Sink,
+    ) -> Result<Vec<StageTime>, RunError> {
+        self.run_plan(job, takes, events, None, sink)
     }
 
     fn run_plan<'r>(
@@ -125,15 +236,55 @@ impl Runner {
         takes: Vec<Take<'r>>,
         events: &'r mut dyn FnMut(Event<'_>),
         observer: Option<Observer<'r>>,
-        finished: &mut Finished<'_>,
+        sink: &mut dyn Sink,
     ) -> Result<Vec<StageTime>, RunError> {
         job.check_ready()?;
         let together = self.together().min(takes.len()).max(1);
         plan::check_sizes(&self.bundle.manifest, job, together)?;
-        let mut run = Run {
+        let takes = takes.into_iter().map(TakeState::new).collect();
+        let mut run = self.begin(job, takes, events, observer);
+        for stage in &self.bundle.manifest.plan.stages {
+            run.stage(stage, sink)?;
+        }
+        Ok(run.times)
+    }
+}
+
+impl Runner {
+    /// Decodes latents, normalised (1, C, F, H, W), as the last stage of the plan does.
+    pub fn decode_latents<'r>(
+        &'r self,
+        job: &'r Job,
+        latents: Tensor,
+        noise: &'r mut dyn NoiseSource,
+        events: &'r mut dyn FnMut(Event<'_>),
+        sink: &mut dyn Sink,
+    ) -> Result<Vec<StageTime>, RunError> {
+        let plan = &self.bundle.manifest.plan;
+        let last = plan.stages.iter().find(|stage| stage.name == plan.video);
+        let last = last.ok_or_else(|| missing(&plan.video))?;
+        let StageOp::DecodeVideo(op) = &last.op else {
+            return Err(missing(&plan.video));
+        };
+        let prompt = String::new();
+        let mut take = TakeState::new(Take { prompt, noise });
+        take.latents.insert(op.latents.clone(), latents);
+        let mut run = self.begin(job, vec![take], events, None);
+        run.stage(last, sink)?;
+        Ok(run.times)
+    }
+
+    fn begin<'r, 'n>(
+        &'r self,
+        job: &'r Job,
+        takes: Vec<TakeState<'n>>,
+        events: &'r mut dyn FnMut(Event<'_>),
+        observer: Option<Observer<'r>>,
+    ) -> Run<'r, 'n> {
+        Run {
             runner: self,
             job,
-            takes: takes.into_iter().map(TakeState::new).collect(),
+            takes,
             texts: BTreeMap::new(),
             passes_done: 0,
             steps_done: 0,
@@ -142,11 +293,7 @@ impl Runner {
             observer,
             loading: Duration::ZERO,
             times: Vec::new(),
-        };
-        for stage in &self.bundle.manifest.plan.stages {
-            run.stage(stage, finished)?;
         }
-        Ok(run.times)
     }
 }
 
@@ -185,12 +332,12 @@ pub(super) struct Run<'r, 'n> {
     pub reused: usize,
     events: &'r mut dyn FnMut(Event<'_>),
     observer: Option<Observer<'r>>,
-    loading: Duration,
+    pub loading: Duration,
     times: Vec<StageTime>,
 }
 
 impl Run<'_, '_> {
-    fn stage(&mut self, stage: &Stage, finished: &mut Finished<'_>) -> Result<(), RunError> {
+    fn stage(&mut self, stage: &Stage, sink: &mut dyn Sink) -> Result<(), RunError> {
         let (name, component) = (stage.name.as_str(), plan::component(&stage.op));
         let steps = self.steps_of(&stage.op)?;
         let start = Instant::now();
@@ -205,7 +352,7 @@ impl Run<'_, '_> {
             StageOp::PrepareLatents(op) => self.prepare(name, op)?,
             StageOp::Denoise(op) => self.denoise(name, op)?,
             StageOp::UpscaleLatents(op) => self.upscale(name, op)?,
-            StageOp::DecodeVideo(op) => self.decode_all(name, op, finished)?,
+            StageOp::DecodeVideo(op) => self.decode_all(name, op, sink)?,
         }
         let elapsed = start.elapsed();
         self.tell(Event::StageFinished {

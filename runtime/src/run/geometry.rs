@@ -157,13 +157,13 @@ impl Geometry {
     /// The asked part of a decoded (3, frames, height, width) video in -1..1, moved to 0..1.
     ///
     /// A video of another height or width than the padded one is resized to it first, bilinearly, as the reference
-    /// does after its second pass; frames beyond those asked for are left out.
-    pub fn crop(&self, video: &[f32], decoded: VideoSize) -> Vec<f32> {
+    /// does after its second pass; frames beyond the first `most` are left out.
+    pub fn crop(&self, video: &[f32], decoded: VideoSize, most: usize) -> Vec<f32> {
         let padded = self.padded;
         let (from, to) = (decoded.side(), padded.side());
-        let mut cropped = Vec::with_capacity(3 * self.asked.count());
+        let mut cropped = Vec::with_capacity(3 * most * self.asked.height * self.asked.width);
         let planes = video.chunks_exact(from.area()).enumerate();
-        for (_, plane) in planes.filter(|(index, _)| index % decoded.frames < self.asked.frames) {
+        for (_, plane) in planes.filter(|(index, _)| index % decoded.frames < most) {
             let unit = plane.iter().map(|x| (x / 2.0 + 0.5).clamp(0.0, 1.0));
             let plane = bilinear(&unit.collect::<Vec<f32>>(), from, to);
             let rows = plane.chunks_exact(padded.width).skip(self.top);
@@ -291,7 +291,7 @@ mod tests {
         let mut video = vec![-3.0; 3 * 9 * 32 * 32];
         video[place(1, 1, 1, 0)] = 0.0;
         video[place(2, 1, 30, 30)] = 7.0;
-        let cropped = geometry.crop(&video, geometry.padded);
+        let cropped = geometry.crop(&video, geometry.padded, geometry.asked.frames);
         assert_eq!(cropped.len(), 3 * 2 * 30 * 31);
         let mut expected = vec![0.0; cropped.len()];
         expected[3 * 30 * 31] = 0.5;

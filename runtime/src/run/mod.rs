@@ -24,14 +24,15 @@ mod replay;
 mod runner;
 mod size;
 mod solve;
+mod stream;
 mod upscale;
 
 pub use component::{Component, Tensors};
 pub use condition::{Condition, Media, Place};
-pub use decode::Finished;
+pub use decode::{Pieces, Sink, Stop};
 pub use error::RunError;
 pub use event::{Event, StageTime};
-pub use generate::{Generated, Observer, Take};
+pub use generate::{Decoded, Finished, Frames, Generated, Observer, Take};
 pub use geometry::{Compression, Geometry, MAX_SIZE, VideoSize};
 pub use job::Job;
 pub use passes::PassJob;

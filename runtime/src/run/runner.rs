@@ -7,9 +7,10 @@ use ltxc_bundle::{Bundle, Manifest, TargetInfo};
 
 use super::RunError;
 use super::component::{Component, Tensors, check_inputs};
+use super::decode::Pieces;
 use super::parts::LoadedPart;
 use super::ports::Spec;
-use crate::backend::{self, Backend, BackendOptions, Provider, Runtime};
+use crate::backend::{self, Backend, BackendOptions, Provider, Runtime, Session};
 
 /// How a bundle is run.
 #[derive(Clone, Default)]
@@ -20,6 +21,8 @@ pub struct RunnerOptions {
     pub keep: bool,
     /// Videos denoised in one call where a run makes several; 0 and 1 are one after the other.
     pub together: usize,
+    /// How much of a video is decoded at a time.
+    pub pieces: Pieces,
 }
 
 /// A bundle with the runtime it was compiled for. Components are loaded when they are first needed.
@@ -29,6 +32,7 @@ pub struct Runner {
     specs: BTreeMap<String, Spec>,
     keep: bool,
     together: usize,
+    pieces: Pieces,
     loaded: Mutex<BTreeMap<String, Arc<Component>>>,
 }
 
@@ -48,6 +52,7 @@ impl Runner {
         let backend = backend::open(&options_of_bundle, report)?;
         let mut runner = Self::assemble(bundle, specs, backend, options.keep);
         runner.together = options.together.max(1);
+        runner.pieces = options.pieces;
         Ok(runner)
     }
 
@@ -55,6 +60,16 @@ impl Runner {
     pub fn with_together(mut self, together: usize) -> Self {
         self.together = together.max(1);
         self
+    }
+
+    /// Decodes so much of a video at a time.
+    pub fn with_pieces(mut self, pieces: Pieces) -> Self {
+        self.pieces = pieces;
+        self
+    }
+
+    pub(super) fn pieces(&self) -> Pieces {
+        self.pieces
     }
 
     pub(super) fn together(&self) -> usize {
@@ -83,6 +98,7 @@ impl Runner {
             specs,
             keep,
             together: 1,
+            pieces: Pieces::default(),
             loaded: Mutex::default(),
         }
     }
@@ -104,12 +120,11 @@ impl Runner {
             return Ok(Arc::clone(component));
         }
         let (spec, described) = (self.spec(name)?, self.described(name)?);
-        let load = |model: &str| self.backend.load(&self.bundle.path(model));
         let mut parts = Vec::new();
         for part in &described.parts {
-            parts.push(LoadedPart::new(part.clone(), load(&part.model)?));
+            parts.push(LoadedPart::new(part.clone(), self.model(&part.model)?));
         }
-        let last = load(&described.model)?;
+        let last = self.model(&described.model)?;
         let component = Arc::new(Component::new(name, spec.clone(), parts, last));
         if self.keep {
             loaded.insert(name.to_owned(), Arc::clone(&component));
@@ -123,11 +138,16 @@ impl Runner {
         self.component(component)?.run(inputs)
     }
 
-    fn spec(&self, name: &str) -> Result<&Spec, RunError> {
+    /// A model file of the bundle, ready to run.
+    pub(super) fn model(&self, file: &str) -> Result<Box<dyn Session>, RunError> {
+        Ok(self.backend.load(&self.bundle.path(file))?)
+    }
+
+    pub(super) fn spec(&self, name: &str) -> Result<&Spec, RunError> {
         self.specs.get(name).ok_or_else(|| self.unknown(name))
     }
 
-    fn described(&self, name: &str) -> Result<&ltxc_bundle::Component, RunError> {
+    pub(super) fn described(&self, name: &str) -> Result<&ltxc_bundle::Component, RunError> {
         let component = self.bundle.manifest.components.get(name);
         component.ok_or_else(|| self.unknown(name))
     }

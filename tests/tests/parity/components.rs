@@ -1,13 +1,15 @@
 //! Every component against the reference's tensors.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 
+use ltxc_bundle::Port;
 use ltxc_runtime::tensor::Tensor;
 
-use crate::COMPONENT;
 use crate::fixture::{
     CASES, Case, Errors, Golden, difference, golden, golden_names, golden_path, timesteps,
 };
+use crate::{COMPONENT, IN_PIECES};
 
 pub fn exec(case: &Case, component: &str, inputs: Vec<(&str, Tensor)>) -> BTreeMap<String, Tensor> {
     let inputs = inputs
@@ -204,12 +206,68 @@ fn vae_decoder() {
             };
             inputs.push((port.name.as_str(), tensor));
         }
-        let video = exec(case, "vae_decoder", inputs);
+        let video = exec(case, "vae_decoder", inputs.clone());
         note(
             "video",
             difference(&video["video"], golden.get("out.video")),
         );
+        let owned = |(name, tensor): (&str, Tensor)| (name.to_owned(), tensor);
+        let inputs: BTreeMap<_, _> = inputs.into_iter().map(owned).collect();
+        for most in [1, 2, 5].map(|n| NonZeroUsize::new(n).unwrap()) {
+            let pieces = case.runner.exec_by("vae_decoder", inputs.clone(), most);
+            let pieces = pieces.unwrap_or_else(|e| panic!("{}: {e}", case.name));
+            note(
+                "video in pieces",
+                difference(&pieces["video"], &video["video"]),
+            );
+        }
     });
+}
+
+/// The goldens are shorter than the reach of a decoder; this video is not.
+#[test]
+fn long_videos_decode_in_pieces_as_they_do_at_once() {
+    let mut errors = Errors::default();
+    for case in CASES.iter() {
+        let component = &case.runner.manifest().components["vae_decoder"];
+        let ports = component.inputs.iter();
+        let inputs: BTreeMap<_, _> = ports.map(|port| (port.name.clone(), waves(port))).collect();
+        let whole = case.runner.exec("vae_decoder", inputs.clone()).unwrap();
+        for most in [1, 3] {
+            let most = NonZeroUsize::new(most).unwrap();
+            let pieces = case.runner.exec_by("vae_decoder", inputs.clone(), most);
+            let pieces = pieces.unwrap_or_else(|e| panic!("{}: {e}", case.name));
+            let error = difference(&pieces["video"], &whole["video"]);
+            let values = whole["video"].to_f32().unwrap();
+            let largest = values
+                .iter()
+                .fold(0.0f32, |largest, x| largest.max(x.abs()));
+            errors.note(
+                &case.name,
+                &format!("by {most}"),
+                error / largest,
+                IN_PIECES,
+            );
+        }
+    }
+    errors.finish();
+}
+
+/// Numbers between -1 and 1 for an input, of 40 frames and of 2 rows and columns.
+fn waves(port: &Port) -> Tensor {
+    let extent = |size: &String| -> usize {
+        let factors = size.split('*').map(|factor| match factor {
+            "B" => 1,
+            "frames" => 40,
+            "height" | "width" => 2,
+            number => number.parse().unwrap(),
+        });
+        factors.product()
+    };
+    let shape: Vec<usize> = port.shape.iter().map(extent).collect();
+    let count: usize = shape.iter().product();
+    let values: Vec<f32> = (0..count).map(|i| (i as f32 * 0.7).sin()).collect();
+    Tensor::new(shape, values).unwrap()
 }
 
 #[test]

@@ -16,5 +16,7 @@ mod weights;
 
 /// Largest difference of a component's output.
 const COMPONENT: f32 = 5e-5;
+/// Between a video decoded at once and in pieces, as a part of the largest value.
+const IN_PIECES: f32 = 1e-5;
 /// Largest difference of anything a pipeline makes.
 const PIPELINE: f32 = 2e-4;

@@ -27,11 +27,11 @@ pub fn command(args: &ExecArgs) -> Outcome {
     let mut outputs = None;
     for _ in 0..args.repeat.max(1) {
         let (given, start) = (inputs.clone(), Instant::now());
-        outputs = Some(
-            runner
-                .exec(&args.component, given)
-                .map_err(|e| Failure::Input(e.into()))?,
-        );
+        let made = match args.pieces {
+            None => runner.exec(&args.component, given),
+            Some(most) => runner.exec_by(&args.component, given, most),
+        };
+        outputs = Some(made.map_err(|e| Failure::Input(e.into()))?);
         seconds.push(start.elapsed().as_secs_f64());
     }
     if let (Some(path), Some(outputs)) = (&args.output, &outputs) {

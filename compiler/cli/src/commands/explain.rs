@@ -2,9 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use ltxc_ir::Size;
 use ltxc_ir::attrs::Per;
 use ltxc_passes::PassReport;
 use ltxc_passes::transforms::hoist::held_bytes;
+use ltxc_passes::transforms::stream::{Stage, latency};
 
 use crate::args::ExplainArgs;
 use crate::compile::{Compiled, Project};
@@ -23,12 +25,19 @@ pub fn command(args: &ExplainArgs) -> Outcome {
     }
     say!("target {}: {}", project.target.name, project.target.doc);
     for (name, graph) in project.components(&checkpoints)? {
-        let parts = project.explain(&name, graph, grid)?;
+        let parts = project.explain(&name, graph.clone(), grid)?;
         for part in &parts {
             headline(&name, part, parts.len())?;
             for (report, spec) in part.reports.iter().zip(&part.passes) {
                 show(report, &spec.because, args.diff.as_deref())?;
             }
+        }
+        let (stages, refusal) = project.stages(&name, &graph)?;
+        if !stages.is_empty() {
+            say!("\n{name}, in pieces: {}", in_pieces(&stages));
+        }
+        if let Some(why) = refusal {
+            say!("\n{why}");
         }
     }
     Ok(())
@@ -64,6 +73,17 @@ fn headline(name: &str, part: &Compiled, parts: usize) -> Outcome {
         ),
     }
     Ok(())
+}
+
+/// What a component costs that is computed some frames at a time.
+fn in_pieces(stages: &[Stage]) -> String {
+    let bytes = stages.iter().map(Stage::state_bytes);
+    let bytes = bytes.fold(Size::from(0), |sum, bytes| sum + bytes);
+    format!(
+        "{} stages; the first frames come after {} latent frames; keeps {bytes} bytes",
+        stages.len(),
+        latency(stages)
+    )
 }
 
 fn show(report: &PassReport, because: &str, diff: Option<&str>) -> Outcome {

@@ -1,14 +1,14 @@
 //! `ltxc run`
 
 mod media;
-mod output;
-mod takes;
+pub(super) mod output;
+pub(super) mod takes;
 pub(super) mod view;
 
 use std::time::Instant;
 
-use ltxc_bundle::{Bundle, Scheduled, Settings};
-use ltxc_runtime::run::{Job, StageTime, Take};
+use ltxc_bundle::{Scheduled, Settings};
+use ltxc_runtime::run::{Job, Runner, StageTime, Take};
 use ltxc_runtime::sampling::NoiseSource;
 use serde_json::json;
 
@@ -29,8 +29,10 @@ pub fn command(args: &RunArgs) -> Outcome {
     let prompts = prompts.unwrap_or_else(|| vec![job.prompt().to_owned()]);
     let planned = takes::takes(args, &job, &prompts)?;
     output::check(&planned, &job)?;
-    note!("{}", describe(&bundle, &job, planned.len()));
-    let runner = runner(bundle, args.threads, false)?.with_together(args.together);
+    let runner = runner(bundle, args.threads, false)?
+        .with_together(args.together)
+        .with_pieces(args.decode);
+    note!("{}", describe(&runner, &job, planned.len())?);
     let mut noises: Vec<_> = planned.iter().map(|take| job.noise_of(take.seed)).collect();
     let takes = planned.iter().zip(&mut noises).map(|(take, noise)| Take {
         prompt: take.prompt.clone(),
@@ -38,11 +40,11 @@ pub fn command(args: &RunArgs) -> Outcome {
     });
     let mut view = View::new();
     let stages = runner
-        .generate_takes(
+        .generate_into(
             &job,
             takes.collect(),
             &mut |event| view.show(&event),
-            &mut |take, generated| Ok(output::write(&planned[take], &generated)?),
+            &mut output::Files::new(&planned, &job),
         )
         .map_err(|e| Failure::Input(e.into()))?;
     view.finish();
@@ -90,8 +92,8 @@ fn settings(args: &RunArgs) -> Outcome<Settings> {
 }
 
 /// Every choice of the run in a line.
-fn describe(bundle: &Bundle, job: &Job, videos: usize) -> String {
-    let (video, target) = (job.geometry().asked, &bundle.manifest.target);
+fn describe(runner: &Runner, job: &Job, videos: usize) -> Outcome<String> {
+    let (video, target) = (job.geometry().asked, &runner.manifest().target);
     let pass = |pass: &ltxc_runtime::run::PassJob| {
         let size = job.geometry().compression.video_of(pass.latents());
         let steps = pass.timesteps().len();
@@ -106,8 +108,9 @@ fn describe(bundle: &Bundle, job: &Job, videos: usize) -> String {
     } else {
         format!("{videos} videos: ")
     };
-    format!(
-        "{count}{} frames of {}x{} at {} fps, {}, seed {}, on {} ({})",
+    let decoding = pieces(runner, job)?;
+    Ok(format!(
+        "{count}{} frames of {}x{} at {} fps, {}, seed {}{decoding}, on {} ({})",
         video.frames,
         video.width,
         video.height,
@@ -116,7 +119,17 @@ fn describe(bundle: &Bundle, job: &Job, videos: usize) -> String {
         job.seed(),
         target.runtime,
         target.provider
-    )
+    ))
+}
+
+/// How a video is decoded, where not at once.
+pub(super) fn pieces(runner: &Runner, job: &Job) -> Outcome<String> {
+    let pieces = runner.decodes_by(job);
+    Ok(match pieces.map_err(|e| Failure::Input(e.into()))? {
+        None => String::new(),
+        Some(1) => ", decoded 1 latent frame at a time".to_owned(),
+        Some(frames) => format!(", decoded {frames} latent frames at a time"),
+    })
 }
 
 fn report(planned: &[Planned], job: &Job, stages: &[StageTime], seconds: f64) -> serde_json::Value {

@@ -1,10 +1,10 @@
-//! Finished videos to files.
+//! Videos to files, frame by frame.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use ltxc_runtime::media::{self, MediaError, VideoSpec};
-use ltxc_runtime::run::{Generated, Job};
+use ltxc_runtime::media::{self, FrameWriter, MediaError, VideoSpec};
+use ltxc_runtime::run::{Decoded, Frames, Job, Sink, Stop};
 use ltxc_runtime::tensor::file;
 
 use super::takes::Planned;
@@ -32,38 +32,118 @@ pub fn check(planned: &[Planned], job: &Job) -> Outcome {
     Ok(())
 }
 
-/// Writes a video, and its latents where they are wanted.
-pub fn write(take: &Planned, generated: &Generated) -> anyhow::Result<()> {
-    if let Some(path) = &take.latents {
-        let latents = BTreeMap::from([("latents".to_owned(), generated.latents.clone())]);
-        file::write(path, &latents)?;
-    }
-    Ok(write_video(&take.output, generated)?)
+/// The files of a run, written while frames come.
+pub struct Files<'a> {
+    planned: &'a [Planned],
+    /// Frames of a video.
+    frames: usize,
+    open: Option<File>,
 }
 
-fn write_video(path: &Path, generated: &Generated) -> Result<(), MediaError> {
-    let pattern = path.to_string_lossy().contains('%');
-    if path.extension().is_some_and(|e| e == "png") && !pattern && generated.frames > 1 {
-        return write_strip(path, generated);
-    }
-    let spec = VideoSpec {
-        width: generated.width as u32,
-        height: generated.height as u32,
-        fps: generated.fps,
-    };
-    let mut writer = media::create(path, spec)?;
-    for frame in 0..generated.frames {
-        writer.write(&generated.rgb8(frame))?;
-    }
-    writer.finish()
+/// A file that frames go into.
+enum File {
+    Video(Box<dyn FrameWriter + Send>),
+    Strip(Strip),
 }
 
-/// A single PNG of a video shows frames from first to last side by side.
-fn write_strip(path: &Path, generated: &Generated) -> Result<(), MediaError> {
-    let shown = generated.frames.min(STRIP);
-    let at = |i: usize| i * (generated.frames - 1) / (shown - 1);
-    let frames: Vec<Vec<u8>> = (0..shown).map(|i| generated.rgb8(at(i))).collect();
-    let frames: Vec<&[u8]> = frames.iter().map(Vec::as_slice).collect();
-    let (rgb, width, height) = media::strip(&frames, generated.width, generated.height, 2);
-    media::write_png(path, &rgb, width as u32, height as u32)
+impl<'a> Files<'a> {
+    pub fn new(planned: &'a [Planned], job: &Job) -> Self {
+        Self {
+            planned,
+            frames: job.geometry().asked.frames,
+            open: None,
+        }
+    }
+}
+
+impl Sink for Files<'_> {
+    fn frames(&mut self, take: usize, frames: Frames) -> Result<(), Stop> {
+        let file = match self.open.take() {
+            Some(file) => file,
+            None => File::create(&self.planned[take].output, &frames, self.frames)?,
+        };
+        let file = self.open.insert(file);
+        for frame in 0..frames.frames {
+            file.write(frames.rgb8(frame))?;
+        }
+        Ok(())
+    }
+
+    fn finished(&mut self, take: usize, decoded: Decoded) -> Result<(), Stop> {
+        let take = &self.planned[take];
+        if let Some(path) = &take.latents {
+            let latents = BTreeMap::from([("latents".to_owned(), decoded.latents)]);
+            file::write(path, &latents)?;
+        }
+        let file = self.open.take();
+        Ok(file.map_or(Ok(()), |file| file.finish(&take.output))?)
+    }
+}
+
+impl File {
+    fn create(path: &Path, like: &Frames, frames: usize) -> Result<Self, MediaError> {
+        let pattern = path.to_string_lossy().contains('%');
+        if path.extension().is_some_and(|e| e == "png") && !pattern && frames > 1 {
+            return Ok(Self::Strip(Strip::new(like, frames)));
+        }
+        let spec = VideoSpec {
+            width: like.width as u32,
+            height: like.height as u32,
+            fps: like.fps,
+        };
+        Ok(Self::Video(media::create(path, spec)?))
+    }
+
+    fn write(&mut self, rgb: Vec<u8>) -> Result<(), MediaError> {
+        match self {
+            Self::Video(writer) => writer.write(&rgb),
+            Self::Strip(strip) => {
+                strip.write(rgb);
+                Ok(())
+            }
+        }
+    }
+
+    fn finish(self, path: &Path) -> Result<(), MediaError> {
+        match self {
+            Self::Video(writer) => writer.finish(),
+            Self::Strip(strip) => strip.finish(path),
+        }
+    }
+}
+
+/// Frames from first to last, side by side in one picture.
+struct Strip {
+    width: usize,
+    height: usize,
+    /// Which frames are shown, and those that came.
+    shown: Vec<usize>,
+    come: usize,
+    frames: Vec<Vec<u8>>,
+}
+
+impl Strip {
+    fn new(like: &Frames, frames: usize) -> Self {
+        let shown = frames.min(STRIP);
+        Self {
+            width: like.width,
+            height: like.height,
+            shown: (0..shown).map(|i| i * (frames - 1) / (shown - 1)).collect(),
+            come: 0,
+            frames: Vec::new(),
+        }
+    }
+
+    fn write(&mut self, rgb: Vec<u8>) {
+        if self.shown.contains(&self.come) {
+            self.frames.push(rgb);
+        }
+        self.come += 1;
+    }
+
+    fn finish(self, path: &Path) -> Result<(), MediaError> {
+        let frames: Vec<&[u8]> = self.frames.iter().map(Vec::as_slice).collect();
+        let (rgb, width, height) = media::strip(&frames, self.width, self.height, 2);
+        media::write_png(path, &rgb, width as u32, height as u32)
+    }
 }

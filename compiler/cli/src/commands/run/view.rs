@@ -32,7 +32,15 @@ impl View {
             }
             Event::Step { .. } => self.bar.inc(1),
             Event::StageFinished { .. } => self.bar.finish_and_clear(),
-            Event::ComponentLoaded { .. } | Event::FramesDecoded { .. } => {}
+            Event::FramesDecoded {
+                stage,
+                frames,
+                total,
+            } => {
+                let done = format!("{stage} {frames}/{total} frames");
+                self.bar.set_message(done);
+            }
+            Event::ComponentLoaded { .. } => {}
         }
     }
 
