@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Every figure of benches/README.md, one JSON file each, under benches/out (not in git).
-#   benches/run.sh [compile|dit|int8|quality|rows|vae|start|sparse]...      PYTHON=python of an environment with peers/requirements.txt
+#   benches/run.sh [compile|dit|int8|quality|rows|vae|length|start|sparse]...      PYTHON=python of an environment with peers/requirements.txt
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=${PYTHON:-python3} out=${OUT:-benches/out} rounds=${ROUNDS:-7}
@@ -50,6 +50,12 @@ bench_int8() {
   "$ltxc" exec "$bundle" transformer --input "$in" -o "$out/dit_int8.out.safetensors"
   "$python" benches/peers/compare.py "$out/dit_int8.out.safetensors" "$out/dit_step.expected.safetensors" --relative 0.02
   "$python" benches/peers/dit_step.py --per-token --rounds "$rounds" --json "$out/int8.json" --ours "$ltxc exec $bundle transformer --input $in --repeat 3 --threads 2 --json"
+}
+
+# Peak memory of a decode by the length of the video, at once and in pieces.
+bench_length() {
+  "$ltxc" compile presets/shapes.yaml -o "$out/shapes.bundle"
+  "$python" benches/peers/decode_length.py --ltxc "$ltxc" --bundle "$out/shapes.bundle" --most 769 --decode whole 4 1 | tee "$out/length.txt"
 }
 
 # What every number format that runs here costs the videos of the tiny model.
