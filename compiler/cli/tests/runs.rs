@@ -90,7 +90,16 @@ fn a_video_decoded_in_pieces_is_the_same() {
         let folder = tmp.path().join(name);
         let out = folder.join("%03d.png");
         let size = [
-            "--frames", "97", "--height", "32", "--width", "32", "--steps", "1",
+            "--frames",
+            "97",
+            "--height",
+            "32",
+            "--width",
+            "32",
+            "--prompt",
+            "a red circle",
+            "--steps",
+            "1",
         ];
         let run = [
             "run",
