@@ -205,6 +205,13 @@ pub struct RunArgs {
     /// Frames.
     #[arg(long, value_name = "N")]
     pub frames: Option<usize>,
+    /// Frames that are denoised at a time: a longer video is made in windows, each given the last frames of the one
+    /// before. `--prompt "a | b"` tells the windows one after the other
+    #[arg(long, value_name = "FRAMES")]
+    pub window: Option<usize>,
+    /// Frames that a window shares with the one before; a quarter of it where left out
+    #[arg(long, value_name = "FRAMES")]
+    pub overlap: Option<usize>,
     /// Frames per second.
     #[arg(long, value_name = "N")]
     pub fps: Option<f64>,

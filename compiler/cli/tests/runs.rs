@@ -319,6 +319,46 @@ fn a_plan_needs_no_weights_and_a_budget_is_kept() {
     );
 }
 
+/// The first window is the video that it would be alone, with the prompt told for it; later ones go on from there.
+#[test]
+fn a_long_video_begins_as_a_short_one_and_goes_on() {
+    let size = ["--height", "32", "--width", "32", "--steps", "2"];
+    let run = |prompt, frames, more: &[&str]| {
+        let run = ["run", shapes().to_str().unwrap(), "--prompt", prompt];
+        let frames = ["--frames", frames, "--window", "17"];
+        latents(&run, &[&size[..], &frames, more].concat())
+    };
+    const CHANNELS: usize = 16;
+    let first = |latents: &[f32], frames: usize| -> Vec<f32> {
+        let channels = latents.chunks_exact(latents.len() / CHANNELS);
+        channels.flat_map(|c| c[..frames * 4].to_vec()).collect()
+    };
+    let alone = run("a red circle", "17", &[]);
+    let long = run("a red circle", "49", &["--overlap", "8"]);
+    let other = run("a red circle | a blue square", "49", &["--overlap", "8"]);
+    assert_eq!((alone.len(), long.len()), (5 * 4 * 16, 13 * 4 * 16));
+    assert_eq!(first(&long, 5), alone);
+    assert_eq!(first(&other, 5), alone);
+    assert_ne!(other, long);
+    assert!(long.iter().all(|z| z.is_finite()));
+    let all = |value: &str| ["--set".to_owned(), format!("defaults.{value}")];
+    for change in ["window_strength=0.5", "window_adain_factor=1"] {
+        let change = all(change);
+        let changed = run("a red circle", "49", &["--overlap", "8", &change[0], &change[1]]);
+        assert_ne!(changed, long, "{change:?}");
+    }
+    for (prompt, overlap, why) in [
+        ("a | b | c | d | e | f", "8", "the video has 4 windows"),
+        ("a", "17", "share 1 to 4 of them"),
+    ] {
+        let run = ["run", shapes().to_str().unwrap(), "--prompt", prompt];
+        let windows = ["--frames", "49", "--window", "17", "--overlap", overlap];
+        let refused = ltxc(&[&run[..], &size, &windows].concat());
+        assert_eq!(refused.code, Some(1), "{}", refused.stderr);
+        assert!(refused.stderr.contains(why), "{}", refused.stderr);
+    }
+}
+
 const NEAR: &str = r#"
 ltxc: 1
 recipe: near

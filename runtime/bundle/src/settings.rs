@@ -122,6 +122,14 @@ settings! {
     decode_noise_scale: f32,
     /// How little the first block's work must change for the work of the others to be used again; 0 is off.
     step_cache: f32,
+    /// Frames that are denoised at a time; longer videos are made in windows of so many.
+    window: usize,
+    /// Frames that a window shares with the one before; a quarter of it where left out.
+    window_overlap: usize,
+    /// How strongly the frames that are there already are given to the next window, 0 to 1.
+    window_strength: f32,
+    /// How far later windows are moved to the latents' statistics in the first; 1 is wholly.
+    window_adain_factor: f32,
     /// Tokens every prompt is padded to.
     #[serde(alias = "text_encoder_max_tokens")]
     max_tokens: usize,

@@ -12,6 +12,7 @@ use super::generate::{Run, missing};
 use super::geometry::{VideoSize, to_channels_first};
 use super::passes::PassJob;
 use super::prepare::Start;
+use super::window::{Made, segment};
 use super::{Component, RunError};
 use crate::sampling::{Distinct, Guidance, Predictions, Purpose, Row, Solver};
 use crate::tensor::Tensor;
@@ -26,6 +27,8 @@ struct Loop<'a> {
     component: Arc<Component>,
     pass: &'a PassJob,
     takes: Vec<usize>,
+    /// Which window of the pass it is.
+    window: usize,
     prompts: Vec<Prompts>,
     coords: Tensor,
     mask: Option<Vec<f32>>,
@@ -59,7 +62,8 @@ impl Run<'_, '_> {
             self.denoise_together(stage, op, &component, takes, group)?;
         }
         self.passes_done += 1;
-        self.steps_done += self.job.pass(&op.start)?.timesteps.len();
+        let pass = self.job.pass(&op.start)?;
+        self.steps_done += pass.windows() * pass.timesteps.len();
         Ok(())
     }
 
@@ -85,39 +89,62 @@ impl Run<'_, '_> {
             let start = self.takes[*take].starts.remove(&op.start);
             starts.push(start.ok_or_else(|| missing(&op.start))?);
         }
-        let (fixed, mut latents) = self.fixed(op, pass, component, takes, starts)?;
-        let initial = (fixed.mask.is_some() && pass.condition_noise > 0.0).then(|| latents.clone());
-        let groups = self.takes.len().div_ceil(self.takes_at_once(op)?);
-        component.begin(pass.step_cache);
-        for (index, &sigma) in pass.timesteps.iter().enumerate() {
-            let begin = Instant::now();
-            if let Some(initial) = &initial {
-                self.renoise(&fixed, &mut latents, initial, sigma)?;
+        let channels = self.job.channels;
+        let new = || Made::new(pass.latents, channels);
+        let mut made: Vec<Made> = takes.iter().map(|_| new()).collect();
+        for (window, span) in pass.windows.spans.iter().enumerate() {
+            let of_window = starts.iter().zip(&made);
+            let of_window = of_window.map(|(start, made)| made.start(start, &pass.windows, span));
+            let of_window = of_window.collect::<Result<_, _>>()?;
+            let done = group * pass.windows() + window;
+            let (fixed, latents) = self.fixed(op, pass, component, takes, window, of_window)?;
+            let latents = self.denoise_window(stage, op, &fixed, latents, done)?;
+            for (made, latents) in made.iter_mut().zip(latents) {
+                made.take(&latents[fixed.extra * channels..], &pass.windows, span)?;
             }
-            self.step(&fixed, &mut latents, index, sigma)?;
-            self.tell(Event::Step {
-                stage,
-                step: group * pass.timesteps.len() + index + 1,
-                steps: groups * pass.timesteps.len(),
-                sigma,
-                elapsed: begin.elapsed(),
-            });
         }
-        self.reused += component.reused();
-        let (
-            channels,
-            VideoSize {
-                frames,
-                height,
-                width,
-            },
-        ) = (self.job.channels, pass.latents);
-        for (take, latents) in takes.iter().zip(latents) {
-            let video = to_channels_first(&latents[fixed.extra * channels..], channels);
+        let VideoSize {
+            frames,
+            height,
+            width,
+        } = pass.latents;
+        for (take, made) in takes.iter().zip(made) {
+            let video = to_channels_first(made.tokens(), channels);
             let latents = Tensor::new([1, channels, frames, height, width], video)?;
             self.takes[*take].latents.insert(stage.to_owned(), latents);
         }
         Ok(())
+    }
+
+    /// Takes the tokens of a window along the whole schedule; `done` windows and groups were before.
+    fn denoise_window(
+        &mut self,
+        stage: &str,
+        op: &Denoise,
+        fixed: &Loop<'_>,
+        mut latents: Vec<Vec<f32>>,
+        done: usize,
+    ) -> Result<Vec<Vec<f32>>, RunError> {
+        let (pass, steps) = (fixed.pass, fixed.pass.timesteps.len());
+        let initial = (fixed.mask.is_some() && pass.condition_noise > 0.0).then(|| latents.clone());
+        let groups = self.takes.len().div_ceil(self.takes_at_once(op)?);
+        fixed.component.begin(pass.step_cache);
+        for (index, &sigma) in pass.timesteps.iter().enumerate() {
+            let begin = Instant::now();
+            if let Some(initial) = &initial {
+                self.renoise(fixed, &mut latents, initial, sigma)?;
+            }
+            self.step(fixed, &mut latents, fixed.window * steps + index, sigma)?;
+            self.tell(Event::Step {
+                stage,
+                step: done * steps + index + 1,
+                steps: groups * pass.windows() * steps,
+                sigma,
+                elapsed: begin.elapsed(),
+            });
+        }
+        self.reused += fixed.component.reused();
+        Ok(latents)
     }
 
     fn fixed<'a>(
@@ -126,6 +153,7 @@ impl Run<'_, '_> {
         pass: &'a PassJob,
         component: &Arc<Component>,
         takes: &[usize],
+        window: usize,
         starts: Vec<Start>,
     ) -> Result<(Loop<'a>, Vec<Vec<f32>>), RunError> {
         let first = starts.first().ok_or_else(|| missing(&op.start))?;
@@ -134,12 +162,13 @@ impl Run<'_, '_> {
         let blocks = keep.and_then(|port| port.shape.first()?.value(&known));
         let mut prompts = Vec::new();
         for take in takes {
-            prompts.push(self.prompts(op, *take, pass)?);
+            prompts.push(self.prompts(op, *take, pass, window)?);
         }
         let fixed = Loop {
             component: Arc::clone(component),
             pass,
             takes: takes.to_vec(),
+            window,
             prompts,
             coords: first.coords.clone(),
             mask: first.mask.clone(),
@@ -153,7 +182,18 @@ impl Run<'_, '_> {
         ))
     }
 
-    fn prompts(&self, op: &Denoise, take: usize, pass: &PassJob) -> Result<Prompts, RunError> {
+    fn prompts(
+        &self,
+        op: &Denoise,
+        take: usize,
+        pass: &PassJob,
+        window: usize,
+    ) -> Result<Prompts, RunError> {
+        let prompt = &self.takes[take].prompt;
+        let prompt = match self.job.has_windows() {
+            true => segment(prompt, window, pass.windows())?,
+            false => prompt.clone(),
+        };
         let texts = self.texts.get(&op.text).ok_or_else(|| missing(&op.text))?;
         let text = |prompt: &str| texts.get(prompt).cloned().ok_or_else(|| missing(&op.text));
         Ok(Prompts {
@@ -161,7 +201,7 @@ impl Run<'_, '_> {
                 true => Some(text(&self.job.negative_prompt)?),
                 false => None,
             },
-            positive: text(&self.takes[take].prompt)?,
+            positive: text(&prompt)?,
         })
     }
 

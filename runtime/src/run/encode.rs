@@ -30,10 +30,11 @@ impl Run<'_, '_> {
             let text = self.text(&tokenizer, &component, &self.job.negative_prompt)?;
             texts.insert(self.job.negative_prompt.clone(), Arc::new(text));
         }
-        for take in &self.takes {
-            if !texts.contains_key(&take.prompt) {
-                let text = self.text(&tokenizer, &component, &take.prompt)?;
-                texts.insert(take.prompt.clone(), Arc::new(text));
+        let prompts = self.takes.iter();
+        for prompt in prompts.flat_map(|take| self.job.told(&take.prompt)) {
+            if !texts.contains_key(&prompt) {
+                let text = self.text(&tokenizer, &component, &prompt)?;
+                texts.insert(prompt, Arc::new(text));
             }
         }
         self.texts.insert(stage.to_owned(), texts);

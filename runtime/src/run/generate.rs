@@ -375,7 +375,8 @@ impl Run<'_, '_> {
             return Ok(0);
         };
         let groups = self.takes.len().div_ceil(self.takes_at_once(op)?);
-        Ok(groups * self.job.pass(&op.start)?.timesteps.len())
+        let pass = self.job.pass(&op.start)?;
+        Ok(groups * pass.windows() * pass.timesteps.len())
     }
 
     /// A component, and word of it.

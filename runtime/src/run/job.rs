@@ -9,6 +9,7 @@ use super::condition::{Condition, Media, Place, check_input};
 use super::geometry::{Geometry, VideoSize};
 use super::passes::{PassJob, passes};
 use super::plan::{self, Call};
+use super::window::segments;
 use crate::sampling::{NoiseLayout, Seeded};
 
 /// The defaults of the reference program, used where neither caller nor preset say anything.
@@ -219,6 +220,19 @@ impl Job {
                 _ => None,
             });
         self.pass(start.unwrap_or(latents))
+    }
+
+    /// What a prompt is encoded as: the prompts of all windows, where there are several.
+    pub(super) fn told(&self, prompt: &str) -> Vec<String> {
+        match self.has_windows() {
+            true => segments(prompt),
+            false => vec![prompt.to_owned()],
+        }
+    }
+
+    /// Whether some pass is denoised in windows.
+    pub(super) fn has_windows(&self) -> bool {
+        self.passes.iter().any(|pass| pass.windows() > 1)
     }
 
     /// Whether a pass has something to encode.

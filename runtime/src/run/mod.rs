@@ -26,6 +26,7 @@ mod size;
 mod solve;
 mod stream;
 mod upscale;
+mod window;
 
 pub use component::{Component, Tensors};
 pub use condition::{Condition, Media, Place};

@@ -11,6 +11,7 @@ use super::RunError;
 use super::geometry::{Geometry, MAX_SIZE, VideoSize};
 use super::job::{positive_or_zero, share, wrong};
 use super::ports::{Given, Spec};
+use super::window::Windows;
 use crate::sampling::schedule::{check_allowed, custom_timesteps, skip_steps};
 use crate::sampling::{Guidance, GuidanceSchedule, Row, Sampler, Schedule, SchedulerConfig};
 use crate::tensor::DType;
@@ -28,6 +29,7 @@ const DECODE_NOISE_SCALE: f32 = 0.025;
 pub struct PassJob {
     pub(super) stage: String,
     pub(super) latents: VideoSize,
+    pub(super) windows: Windows,
     /// How many frames of the video one frame of this pass stands for.
     pub(super) frame_step: usize,
     pub(super) fps: f64,
@@ -54,6 +56,19 @@ impl PassJob {
     /// Latent frames, rows and columns.
     pub fn latents(&self) -> VideoSize {
         self.latents
+    }
+
+    /// Latent frames, rows and columns of a window, which is the whole where there is one.
+    pub fn window(&self) -> VideoSize {
+        VideoSize {
+            frames: self.windows.length(),
+            ..self.latents
+        }
+    }
+
+    /// How many windows there are.
+    pub fn windows(&self) -> usize {
+        self.windows.count()
     }
 
     /// The guidance of a step, and the blocks it perturbs.
@@ -100,13 +115,19 @@ pub(super) fn passes(
         let settings = settings.of(op.pass).or(&manifest.defaults.of(op.pass));
         let latents = sizes[stage.name.as_str()];
         let frame_step = frame_step(manifest, &stage.name, latents)?;
+        let windows = windows(&settings, geometry, latents.frames, frame_step)?;
+        let at_a_time = VideoSize {
+            frames: windows.length(),
+            ..latents
+        };
         let pass = PassJob {
             stage: stage.name.clone(),
             latents,
+            windows,
             frame_step,
             fps: fps / frame_step as f64,
             continues: op.latents.is_some(),
-            timesteps: timesteps(manifest, &settings, latents.count())?,
+            timesteps: timesteps(manifest, &settings, at_a_time.count())?,
             guidance: guidance(&settings)?,
             skip_blocks: settings
                 .skip_block_list
@@ -136,6 +157,30 @@ pub(super) fn passes(
         passes.push(pass);
     }
     Ok(passes)
+}
+
+/// The windows of a pass that makes one frame of `step` of the video.
+fn windows(
+    settings: &Settings,
+    geometry: &Geometry,
+    frames: usize,
+    step: usize,
+) -> Result<Windows, RunError> {
+    let unit = geometry.compression.frames() * step;
+    let length = match settings.window {
+        None => frames,
+        Some(0) => return Err(wrong("window", 0, "give a number from 1")),
+        Some(window) => (window - 1) / unit + 1,
+    };
+    let asked = settings
+        .window_overlap
+        .map(|overlap| overlap.div_ceil(unit));
+    let overlap = asked.unwrap_or((length / 4).max(1));
+    Ok(Windows {
+        spans: Windows::spans(frames, length, overlap)?,
+        strength: share("window_strength", settings.window_strength, 1.0)?,
+        adain_factor: share("window_adain_factor", settings.window_adain_factor, 0.0)?,
+    })
 }
 
 /// Work can be used again only where the bundle was compiled in parts.

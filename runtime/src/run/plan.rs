@@ -258,7 +258,7 @@ fn calls(
         }
         StageOp::Denoise(op) => {
             let pass = job.pass(&op.start)?;
-            let tokens = pass.latents.count() + job.extra_tokens(pass)?;
+            let tokens = pass.window().count() + job.extra_tokens(pass)?;
             let call = |rows: usize| {
                 vec![
                     ("latents", DType::F32, vec![rows, tokens, job.channels]),

@@ -16,6 +16,7 @@ use crate::sampling::Purpose;
 use crate::tensor::Tensor;
 
 /// The tokens a pass starts from; those of conditions that lie beside the video come first.
+#[derive(Clone)]
 pub(super) struct Start {
     /// (N, C)
     pub tokens: Vec<f32>,

@@ -51,7 +51,7 @@ fn same_size(statistics: &Component, latents: &Tensor, output: &str) -> Result<T
 
 /// Adaptive instance normalisation (Huang and Belongie, 2017): every channel of `latents` gets the mean and standard
 /// deviation it has in `reference`, by the share `factor`.
-fn adain(latents: &Tensor, reference: &Tensor, factor: f32) -> Result<Tensor, RunError> {
+pub(super) fn adain(latents: &Tensor, reference: &Tensor, factor: f32) -> Result<Tensor, RunError> {
     let channels = latents.shape().get(1).copied().unwrap_or(1).max(1);
     let (values, reference) = (latents.values::<f32>()?, reference.values::<f32>()?);
     let of = values.chunks_exact((values.len() / channels).max(1));

@@ -80,6 +80,8 @@ fn settings(args: &RunArgs) -> Outcome<Settings> {
         height: args.height.or(size.map(|size| size.height)),
         width: args.width.or(size.map(|size| size.width)),
         frames: args.frames.or(size.map(|size| size.frames)),
+        window: args.window,
+        window_overlap: args.overlap,
         fps: args.fps,
         steps: args.steps,
         guidance_scale: constant(args.guidance_scale),
@@ -96,11 +98,19 @@ fn describe(runner: &Runner, job: &Job, videos: usize) -> Outcome<String> {
     let (video, target) = (job.geometry().asked, &runner.manifest().target);
     let pass = |pass: &ltxc_runtime::run::PassJob| {
         let size = job.geometry().compression.video_of(pass.latents());
-        let steps = pass.timesteps().len();
-        match job.passes().len() {
-            1 => format!("{steps} steps"),
-            _ => format!("{steps} steps at {}x{}", size.width, size.height),
+        let mut said = format!("{} steps", pass.timesteps().len());
+        if job.passes().len() > 1 {
+            said += &format!(" at {}x{}", size.width, size.height);
         }
+        if pass.windows() > 1 {
+            let window = job.geometry().compression.video_of(pass.window());
+            said += &format!(
+                " in each of {} windows of {} frames",
+                pass.windows(),
+                window.frames
+            );
+        }
+        said
     };
     let passes: Vec<String> = job.passes().iter().map(pass).collect();
     let count = if videos == 1 {
