@@ -9,6 +9,7 @@ mod bundle;
 pub mod checkpoint;
 mod merge;
 mod numbers;
+mod observe;
 mod onnx;
 mod quantize;
 mod stream;
@@ -19,5 +20,6 @@ pub use bundle::{
     BundleWriter, ComponentSource, ExportError, PartSource, StageSource, file_name, interface,
 };
 pub use merge::MergeError;
+pub use observe::{ObserveError, Observed, observe};
 pub use onnx::{DataFile, Dialect, OnnxError, Scales, Step, WeightPlan, emit};
 pub use stream::StreamError;

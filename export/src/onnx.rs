@@ -6,9 +6,9 @@
 
 mod emit;
 mod ops;
-mod proto;
+pub(crate) mod proto;
 mod sizes;
 mod weight;
 
 pub use emit::{DataFile, Dialect, OnnxError, Scales, emit};
-pub use weight::{Quantized, Step, WeightPlan};
+pub use weight::{Quantized, Shared, Step, WeightPlan};

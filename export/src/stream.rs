@@ -15,7 +15,7 @@ use crate::checkpoint::{Checkpoint, CheckpointError, TensorInfo};
 use crate::merge::{MergeError, computed};
 use crate::numbers::{convert, is_exact};
 use crate::onnx::{Step, WeightPlan};
-use crate::quantize::quantized;
+use crate::quantize::{packed, quantized};
 
 /// Bytes mapped at once of a tensor that is copied as it is.
 const PIECE: u64 = 16 << 20;
@@ -120,13 +120,11 @@ pub fn write_weight(
         source,
     };
     out.pad_to(plan.offset).map_err(failed)?;
-    if let Some(step) = plan.steps.first().filter(|step| step.computes()) {
-        let elements = quantized(checkpoint, tensor, step)?;
-        let plan = WeightPlan {
-            stored: plan.written,
-            ..plan.clone()
-        };
-        return rearrange(&elements, &plan, out).map_err(failed);
+    if let Some((elements, rest)) = quantized(checkpoint, tensor, plan)? {
+        let mut numbers = Vec::with_capacity(elements.len());
+        rearrange(&elements, &rest, &mut numbers).map_err(failed)?;
+        drop(elements);
+        return out.write_all(&packed(numbers, plan)).map_err(failed);
     }
     let scaled = checkpoint.scale(&plan.key).is_some() && !plan.scale_in_graph;
     let rounded = !is_exact(plan.stored, plan.written);
@@ -231,6 +229,8 @@ fn permute(bytes: &[u8], plan: &WeightPlan, out: &mut impl Write) -> io::Result<
             Step::Reshape(to) => shape.clone_from(to),
             // Done when the numbers were read.
             Step::Cast(_) | Step::Scale(_) | Step::Quantize(_) => {}
+            // Done when they are written.
+            Step::Pack(_) => {}
             Step::Transpose(perm) => {
                 data = permuted(&data, &shape, perm, size);
                 shape = perm.iter().map(|axis| shape[*axis]).collect();

@@ -7,6 +7,7 @@
 #![cfg_attr(test, allow(clippy::panic, clippy::unwrap_used))]
 
 pub mod backend;
+pub mod calibrate;
 pub mod media;
 pub mod quality;
 pub mod run;

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use ltxc_ir::attrs::parse_attributes;
 use ltxc_ir::{Dtype, Graph, parse};
-use ltxc_passes::{AttentionForm, Capabilities, PassSpec};
+use ltxc_passes::{AttentionForm, Capabilities, Int4Form, PassSpec};
 use serde_json::Value;
 
 /// A graph to rewrite with one rule.
@@ -72,6 +72,9 @@ pub fn capable() -> Capabilities {
         fp8_weights: true,
         memory: ltxc_passes::memory::MemoryModel::default(),
         dynamic_int8: true,
+        quantized_products: vec![Dtype::I8, Dtype::F8e4m3],
+        unsigned_int8: false,
+        int4_weights: Some(Int4Form::OrtMatmulNbits),
         floats: vec![Dtype::F32, Dtype::F16, Dtype::Bf16],
     }
 }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use ltxc_front::Role;
+use ltxc_runtime::calibrate::Method;
 use ltxc_runtime::run::Pieces;
 
 use crate::sizes::{AskedSize, Bytes};
@@ -50,6 +51,12 @@ pub enum Command {
     #[command(after_help = "Example:
   ltxc decode shapes.bundle latents.safetensors --decode 1 -o out.mp4")]
     Decode(DecodeArgs),
+    /// Find how far the inputs of linear layers reach, for recipes that quantise them.
+    #[command(after_help = "Examples:
+  ltxc calibrate presets/shapes.yaml --prompts prompts.txt -o scales.json
+  ltxc compile presets/shapes.yaml --quant int8 --scales scales.json
+  ltxc calibrate ltxv.bundle --prompts prompts.txt --method percentile:99.9 --set defaults.steps=8")]
+    Calibrate(CalibrateArgs),
     /// Check a graph, pipeline, preset or target file.
     #[command(after_help = "Examples:
   ltxc check presets/shapes.yaml
@@ -127,6 +134,9 @@ pub struct ProjectArgs {
     /// Another form of attention: the name of a recipe, or a file; instead of the preset's.
     #[arg(long, value_name = "RECIPE")]
     pub attention: Option<String>,
+    /// How far the inputs of layers reach, for recipes that need it: what `ltxc calibrate` wrote.
+    #[arg(long, value_name = "FILE.json")]
+    pub scales: Option<PathBuf>,
     /// Change a key of the preset, such as defaults.steps=8. May be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub overrides: Vec<String>,
@@ -330,6 +340,33 @@ pub struct DecodeArgs {
     /// Print how long it took as JSON.
     #[arg(long)]
     pub json: bool,
+    pub project: ProjectArgs,
+}
+
+/// `ltxc calibrate`
+#[derive(Debug, Args)]
+pub struct CalibrateArgs {
+    /// Bundle in floats, or a preset that is compiled into the cache first.
+    pub source: String,
+    /// A file of prompts, one a line: a video is made for each, as the bundle's defaults or --set say.
+    #[arg(long, value_name = "FILE")]
+    pub prompts: PathBuf,
+    /// Where the scales go; scales.json where left out.
+    #[arg(short, long, value_name = "FILE.json", default_value = "scales.json")]
+    pub output: PathBuf,
+    /// What is quantised for: max, the largest magnitude; percentile:99.9, one that so many percent of the numbers do
+    /// not pass (99.99 where left out); mse, where 8-bit integers have the least square error.
+    #[arg(long, value_name = "METHOD", default_value = "max")]
+    pub method: Method,
+    /// Of how many tokens one is looked at for percentile and mse; the largest magnitude is that of all.
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(i64).range(1..=1_000_000))]
+    pub every: i64,
+    /// Seed of the first video; the others follow.
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// Threads; one per core where left out.
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub project: ProjectArgs,

@@ -73,6 +73,9 @@ fn key(project: &Project) -> Outcome<String> {
         (project.fp8, project.size, project.rows, project.budget)
     )
     .as_bytes());
+    if let Some(scales) = &project.scales {
+        add(scales.to_text().as_bytes());
+    }
     add(&[u8::from(project.hoist)]);
     Ok(hex(&hasher.finalize()[..8]))
 }

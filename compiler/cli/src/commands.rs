@@ -1,6 +1,7 @@
 //! One module per command.
 
 mod bench;
+mod calibrate;
 mod check;
 mod compile;
 mod decode;
@@ -29,6 +30,7 @@ pub fn dispatch(command: Command) -> Outcome {
         Command::Run(args) => run::command(&args),
         Command::Decode(args) => decode::command(&args),
         Command::Exec(args) => exec::command(&args),
+        Command::Calibrate(args) => calibrate::command(&args),
         Command::Check(args) => check::command(&args),
         Command::Fmt(args) => fmt::command(&args),
         Command::Dump(args) => dump::command(&args),
@@ -110,6 +112,7 @@ pub(crate) fn options(preset: &str, args: &ProjectArgs) -> Outcome<CompileOption
         fp8: args.fp8.as_deref().map(fp8).transpose()?,
         quant: args.quant.clone(),
         attention: args.attention.clone(),
+        scales: args.scales.clone(),
         overrides: overrides(args)?,
         only: args.only.clone(),
         size: args.size,

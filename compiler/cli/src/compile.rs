@@ -20,7 +20,8 @@ use serde_json::Value as Json;
 
 use crate::failure::{Failure, Outcome};
 use crate::pipeline::{check_target, read_graphs, read_options, read_plan};
-use crate::recipes::{check_recipe, passes_for, read_recipes};
+use crate::recipes::{Places, check_recipe, needs_scales, passes_for, read_recipes};
+use crate::scales::{Scales, read_scales};
 use crate::sizes::{AskedSize, LatentGrid, specialize_all};
 
 /// What a caller may say about a compile.
@@ -42,6 +43,8 @@ pub struct CompileOptions {
     pub quant: Vec<String>,
     /// Recipe for attention instead of the preset's.
     pub attention: Option<String>,
+    /// File of scales instead of the recipes'.
+    pub scales: Option<PathBuf>,
     /// `--set` paths and values.
     pub overrides: Vec<(String, String)>,
     /// If not empty, only these components.
@@ -67,6 +70,8 @@ pub struct Project {
     pub target: TargetFile,
     /// Passes on top of the target's.
     pub recipes: Vec<RecipeFile>,
+    /// How far the inputs of layers reach, where a recipe needs it.
+    pub scales: Option<Scales>,
     /// Graph files by component.
     pub graphs: BTreeMap<String, GraphFile>,
     /// Every compile-time choice of the graphs, defaults included.
@@ -160,6 +165,7 @@ impl Project {
             preset,
             pipeline,
             target,
+            scales: read_scales(options, &recipes)?,
             recipes,
             graphs,
         })
@@ -280,8 +286,19 @@ impl Project {
     }
 
     /// The passes for a component in order. `grid` is what [`latent_grid`](crate::latent_grid) says.
-    pub fn passes(&self, component: &str, grid: Option<LatentGrid>) -> Outcome<Vec<PassSpec>> {
-        passes_for(&self.target, &self.recipes, component, grid)
+    pub fn passes(
+        &self,
+        component: &str,
+        graph: &Graph,
+        grid: Option<LatentGrid>,
+    ) -> Outcome<Vec<PassSpec>> {
+        let needed = self.scales.as_ref();
+        let needed = needed.filter(|_| needs_scales(&self.recipes, component));
+        let scales = needed
+            .map(|scales| scales.of(component, &ltxc_export::weight_keys(graph)))
+            .transpose()?;
+        let places = Places { grid, scales };
+        passes_for(&self.target, &self.recipes, component, places)
     }
 
     fn lower_by(
@@ -291,7 +308,7 @@ impl Project {
         graph: Graph,
         grid: Option<LatentGrid>,
     ) -> Outcome<Vec<Compiled>> {
-        let passes = self.passes(component, grid)?;
+        let passes = self.passes(component, &graph, grid)?;
         let outputs = graph.graph_outputs().iter().map(|(name, _)| name.clone());
         let outputs: BTreeSet<String> = outputs.collect();
         let parts = self.parts(graph)?.into_iter();

@@ -13,6 +13,7 @@ mod parts;
 mod pipeline;
 mod progress;
 mod recipes;
+mod scales;
 mod session;
 mod sizes;
 mod stream;

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use ltxc_bundle::{Plan, Stage, StageOp};
 use ltxc_front::library::Shelf;
 use ltxc_front::{Diagnostic, GraphFile, PipelineFile, Placed, PresetFile, TargetFile};
-use ltxc_passes::{AttentionForm, Capabilities};
+use ltxc_ir::Dtype;
+use ltxc_passes::{AttentionForm, Capabilities, Int4Form};
 
 use crate::compile::{base_of, find};
 use crate::failure::{Failure, Outcome};
@@ -15,6 +16,8 @@ use crate::recipes::{check_exact, check_passes};
 const OPSET_OF_ATTENTION: i64 = 23;
 /// The first opset whose DequantizeLinear takes 8-bit floats.
 const OPSET_OF_FP8: i64 = 19;
+/// The first opset whose DequantizeLinear takes 4 bits, in blocks.
+const OPSET_OF_BLOCKS: i64 = 21;
 
 /// What stages make.
 const TEXT: &str = "hidden states of the text";
@@ -34,29 +37,40 @@ pub fn check_target(target: &TargetFile) -> Outcome {
     check_passes(&target.source, &target.passes)?;
     check_exact(target)?;
     let can: Capabilities = target.capabilities.read()?;
-    if can.fp8_weights && target.opset < OPSET_OF_FP8 {
-        let message = format!(
-            "8-bit weights exist from opset {OPSET_OF_FP8}; this target says {}",
-            target.opset
-        );
-        return Err(target
-            .capabilities
-            .mistake("target::capabilities", message)
-            .into());
+    let claims = [
+        (claims_fp8(&can), OPSET_OF_FP8, "8-bit weights exist"),
+        (
+            can.int4_weights == Some(Int4Form::Dequantize),
+            OPSET_OF_BLOCKS,
+            "DequantizeLinear in blocks exists",
+        ),
+        (
+            claims_newest(&can),
+            OPSET_OF_ATTENTION,
+            "RMSNormalization, RotaryEmbedding and Attention exist",
+        ),
+    ];
+    let too_early = |(claimed, first, _): &&(bool, i64, &str)| *claimed && target.opset < *first;
+    match claims.iter().find(too_early) {
+        None => Ok(()),
+        Some((_, first, what)) => {
+            let message = format!(
+                "{what} from opset {first}; this target says {}",
+                target.opset
+            );
+            let mistake = target.capabilities.mistake("target::capabilities", message);
+            Err(mistake.into())
+        }
     }
+}
+
+fn claims_fp8(can: &Capabilities) -> bool {
+    can.fp8_weights || can.quantized_products.contains(&Dtype::F8e4m3)
+}
+
+fn claims_newest(can: &Capabilities) -> bool {
     let attention = can.attention == AttentionForm::OnnxAttention;
-    let newest = can.rms_normalization || can.rotary_embedding || attention;
-    if newest && target.opset < OPSET_OF_ATTENTION {
-        let message = format!(
-            "RMSNormalization, RotaryEmbedding and Attention exist from opset {OPSET_OF_ATTENTION}; this target says {}",
-            target.opset
-        );
-        return Err(target
-            .capabilities
-            .mistake("target::capabilities", message)
-            .into());
-    }
-    Ok(())
+    can.rms_normalization || can.rotary_embedding || attention
 }
 
 /// The graph files of the components that are wanted.

@@ -10,12 +10,22 @@ use serde_json::{Value as Json, json};
 
 use crate::compile::{CompileOptions, Compiled, base_of, find};
 use crate::failure::{Failure, Outcome};
+use crate::scales::Magnitudes;
 use crate::sizes::LatentGrid;
 
 /// What parameters write where the size of the video belongs.
 const GRID: &str = "{latent_grid}";
-/// Stands for the size of the video where only the form of parameters matters.
-const ANY_GRID: LatentGrid = [1, 1, 1];
+/// What parameters write where the scales of a component's layers belong.
+const SCALES: &str = "{scales}";
+
+/// What stands in the places of a recipe's parameters; what is not known is not asked for.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Places<'a> {
+    /// The size of the video, if it is one only.
+    pub grid: Option<LatentGrid>,
+    /// The scales of the component's layers, if there are any.
+    pub scales: Option<&'a Magnitudes>,
+}
 
 /// Reads the recipes that the caller names, or else the preset: first attention, then number formats.
 pub fn read_recipes(options: &CompileOptions, preset: &PresetFile) -> Outcome<Vec<RecipeFile>> {
@@ -70,7 +80,7 @@ pub fn check_recipe(recipe: &RecipeFile, pipeline: Option<&PipelineFile>) -> Out
 /// Checks that every pass is a rule and takes its parameters.
 pub fn check_passes(source: &Source, passes: &[PassEntry]) -> Outcome {
     for entry in passes {
-        ltxc_passes::find(&spec(entry, ANY_GRID))
+        ltxc_passes::find(&spec(entry, Places::default()))
             .map_err(|e| Diagnostic::new("target::pass", source, entry.span, e.to_string()))?;
     }
     Ok(())
@@ -79,7 +89,7 @@ pub fn check_passes(source: &Source, passes: &[PassEntry]) -> Outcome {
 /// Refuses passes that change numbers: those are the preset's or the caller's to choose.
 pub fn check_exact(target: &TargetFile) -> Outcome {
     let lossy = |entry: &&PassEntry| {
-        let rule = ltxc_passes::find(&spec(entry, ANY_GRID));
+        let rule = ltxc_passes::find(&spec(entry, Places::default()));
         rule.is_ok_and(|rule| rule.meta().fidelity == Fidelity::Lossy)
     };
     match target.passes.iter().find(lossy) {
@@ -97,13 +107,12 @@ pub fn check_exact(target: &TargetFile) -> Outcome {
     }
 }
 
-/// The passes for a component: the target's, with those of the recipes for it in the target's slot. `grid` is the size
-/// of the video, if it is one only.
+/// The passes for a component: the target's, with those of the recipes for it in the target's slot.
 pub fn passes_for(
     target: &TargetFile,
     recipes: &[RecipeFile],
     component: &str,
-    grid: Option<LatentGrid>,
+    places: Places<'_>,
 ) -> Outcome<Vec<PassSpec>> {
     let wanted: Vec<&RecipeFile> = recipes_for(recipes, component).collect();
     let at = match (target.recipes_after, wanted.first()) {
@@ -117,17 +126,13 @@ pub fn passes_for(
             )));
         }
     };
-    if grid.is_none() {
-        wanted
-            .iter()
-            .try_for_each(|recipe| require_any_size(recipe))?;
-    }
+    wanted
+        .iter()
+        .try_for_each(|recipe| require_places(recipe, places))?;
     let (before, after) = target.passes.split_at(at);
     let added = wanted.into_iter().flat_map(|recipe| &recipe.passes);
     let all = before.iter().chain(added).chain(after);
-    Ok(all
-        .map(|entry| spec(entry, grid.unwrap_or(ANY_GRID)))
-        .collect())
+    Ok(all.map(|entry| spec(entry, places)).collect())
 }
 
 /// Says of each lossy pass of a recipe that changed no part of a component why not.
@@ -160,34 +165,60 @@ fn recipes_for<'a>(
     recipes.iter().filter(is_for)
 }
 
-fn require_any_size(recipe: &RecipeFile) -> Outcome {
-    let sized = |entry: &PassEntry| with_grid(&entry.with, ANY_GRID) != entry.with;
-    match recipe.passes.iter().any(sized) {
-        false => Ok(()),
-        true => Err(Failure::Misuse(format!(
+/// Whether a recipe for a component needs the scales of its layers.
+pub fn needs_scales(recipes: &[RecipeFile], component: &str) -> bool {
+    recipes_for(recipes, component).any(|recipe| writes(recipe, SCALES))
+}
+
+fn require_places(recipe: &RecipeFile, places: Places<'_>) -> Outcome {
+    if places.grid.is_none() && writes(recipe, GRID) {
+        return Err(Failure::Misuse(format!(
             "`{}` is for one size of video: give --size WIDTHxHEIGHTxFRAMES, such as 704x512x121",
             recipe.name
-        ))),
+        )));
+    }
+    if places.scales.is_none() && writes(recipe, SCALES) {
+        return Err(Failure::Misuse(format!(
+            "`{}` needs the ranges of the layers' inputs: give --scales scales.json, as `ltxc calibrate BUNDLE --prompts \
+             FILE -o scales.json` writes it for a bundle in floats",
+            recipe.name
+        )));
+    }
+    Ok(())
+}
+
+/// Whether some parameter of a recipe is a place for this.
+fn writes(recipe: &RecipeFile, place: &str) -> bool {
+    recipe.passes.iter().any(|entry| holds(&entry.with, place))
+}
+
+fn holds(with: &Json, place: &str) -> bool {
+    match with {
+        Json::String(text) => text == place,
+        Json::Array(items) => items.iter().any(|item| holds(item, place)),
+        Json::Object(fields) => fields.values().any(|value| holds(value, place)),
+        _ => false,
     }
 }
 
-fn spec(entry: &PassEntry, grid: LatentGrid) -> PassSpec {
+fn spec(entry: &PassEntry, places: Places<'_>) -> PassSpec {
     PassSpec {
         pass: entry.pass.clone(),
-        with: with_grid(&entry.with, grid),
+        with: filled(&entry.with, places),
         because: entry.because.clone(),
     }
 }
 
-/// The parameters with the size of the video in its places.
-fn with_grid(with: &Json, grid: LatentGrid) -> Json {
+/// The parameters with what is known in its places, and something of the same form for what is not.
+fn filled(with: &Json, places: Places<'_>) -> Json {
     match with {
-        Json::String(text) if text == GRID => json!(grid),
-        Json::Array(items) => items.iter().map(|item| with_grid(item, grid)).collect(),
+        Json::String(text) if text == GRID => json!(places.grid.unwrap_or([1, 1, 1])),
+        Json::String(text) if text == SCALES => json!(places.scales.cloned().unwrap_or_default()),
+        Json::Array(items) => items.iter().map(|item| filled(item, places)).collect(),
         Json::Object(fields) => {
             let filled = fields
                 .iter()
-                .map(|(name, value)| (name.clone(), with_grid(value, grid)));
+                .map(|(name, value)| (name.clone(), filled(value, places)));
             Json::Object(filled.collect())
         }
         plain => plain.clone(),

@@ -56,9 +56,9 @@ pub fn defaults(source: &str, project: &ProjectArgs) -> Outcome<Settings> {
     Ok(section_of("defaults", &overrides(project)?)?.read()?)
 }
 
-/// A runner; with `keep` its components stay in memory between calls, else one at a time is there.
-pub fn runner(bundle: Bundle, threads: Option<usize>, keep: bool) -> Outcome<Runner> {
-    let options = RunnerOptions {
+/// Options of a runner; with `keep` its components stay in memory between calls, else one at a time is there.
+pub fn runner_options(threads: Option<usize>, keep: bool) -> RunnerOptions {
+    RunnerOptions {
         backend: BackendOptions {
             threads,
             ..BackendOptions::default()
@@ -66,6 +66,11 @@ pub fn runner(bundle: Bundle, threads: Option<usize>, keep: bool) -> Outcome<Run
         keep,
         together: 1,
         pieces: Pieces::default(),
-    };
+    }
+}
+
+/// A runner by those options.
+pub fn runner(bundle: Bundle, threads: Option<usize>, keep: bool) -> Outcome<Runner> {
+    let options = runner_options(threads, keep);
     Runner::open(bundle, &options, &|text| note!("{text}")).map_err(|e| Failure::Input(e.into()))
 }

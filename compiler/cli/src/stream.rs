@@ -57,7 +57,7 @@ impl Project {
         stage: Stage,
         grid: Option<LatentGrid>,
     ) -> Outcome<CompiledStage> {
-        let passes = self.passes(component, grid)?;
+        let passes = self.passes(component, stage.step(Kind::Only), grid)?;
         let lowered = Kind::ALL.map(|kind| {
             let part = Part {
                 name: kind.name(),

@@ -69,6 +69,7 @@ pub fn write_bundle(
         ir_version: project.target.ir_version,
         half_weights: capabilities.half_weights,
         fp8_weights: capabilities.fp8_weights,
+        unsigned_int8: capabilities.unsigned_int8,
     };
     let mut writer = BundleWriter::create(out)?;
     let mut components = BTreeMap::new();

@@ -205,7 +205,7 @@ fn components(
     Ok(components)
 }
 
-fn placed(
+pub(crate) fn placed(
     reader: &mut Reader,
     fields: &mut Fields<'_>,
     name: &'static str,

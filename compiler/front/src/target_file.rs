@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::Value as Json;
 
 use crate::diagnostic::{Diagnostic, Source, Span};
-use crate::files::{open, optional, plain_name};
+use crate::files::{open, optional, placed, plain_name};
 use crate::kind::FileKind;
 use crate::reader::{Fields, Read, Reader};
 use crate::section::{Placed, Section};
@@ -189,6 +189,8 @@ pub struct RecipeFile {
     pub doc: String,
     /// The components it is for.
     pub components: Vec<Placed>,
+    /// A file of scales, relative to this one.
+    pub scales: Option<Placed>,
     /// Passes in order with the reason for their place.
     pub passes: Vec<PassEntry>,
     /// The file.
@@ -202,11 +204,13 @@ impl RecipeFile {
             let name = plain_name(reader, fields, "recipe");
             let doc = optional(reader, fields, "doc");
             let components = components(reader, fields);
+            let scales = placed(reader, fields, "scales");
             let lines = lines(reader, fields, false);
             Ok(Self {
                 name: name?,
                 doc: doc?.unwrap_or_default(),
                 components: components?,
+                scales: scales?,
                 passes: lines?.0,
                 source: source.clone(),
             })

@@ -30,6 +30,7 @@ macro_rules! without_sizes {
 
 without_sizes!(
     i64,
+    u8,
     usize,
     f64,
     String,
@@ -44,6 +45,7 @@ without_sizes!(
     Vec<usize>,
     Option<i64>,
     Option<u16>,
+    Option<usize>,
     Option<f64>,
     Option<Dtype>,
     Option<Source>

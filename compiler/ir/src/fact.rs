@@ -25,13 +25,17 @@ pub enum Dtype {
     I32,
     /// 8-bit signed integer: a quantised number.
     I8,
+    /// 4-bit signed integer: a quantised number, two to a byte.
+    I4,
+    /// 8-bit integer without a sign: packed numbers.
+    U8,
     /// Truth value, one byte.
     Bool,
 }
 
 impl Dtype {
     /// Every element type with its name in the text form.
-    pub const ALL: [(Dtype, &'static str); 8] = [
+    pub const ALL: [(Dtype, &'static str); 10] = [
         (Dtype::F32, "f32"),
         (Dtype::F16, "f16"),
         (Dtype::Bf16, "bf16"),
@@ -39,16 +43,32 @@ impl Dtype {
         (Dtype::I64, "i64"),
         (Dtype::I32, "i32"),
         (Dtype::I8, "i8"),
+        (Dtype::I4, "i4"),
+        (Dtype::U8, "u8"),
         (Dtype::Bool, "bool"),
     ];
 
-    /// Bytes per element.
-    pub fn bytes(self) -> u64 {
+    /// Bits per element.
+    pub fn bits(self) -> u64 {
         match self {
-            Self::I64 => 8,
-            Self::F32 | Self::I32 => 4,
-            Self::F16 | Self::Bf16 => 2,
-            Self::F8e4m3 | Self::I8 | Self::Bool => 1,
+            Self::I64 => 64,
+            Self::F32 | Self::I32 => 32,
+            Self::F16 | Self::Bf16 => 16,
+            Self::F8e4m3 | Self::I8 | Self::U8 | Self::Bool => 8,
+            Self::I4 => 4,
+        }
+    }
+
+    /// Bytes of one element by itself.
+    pub fn bytes(self) -> u64 {
+        self.bits().div_ceil(8)
+    }
+
+    /// Bytes of so many elements, packed.
+    pub fn bytes_of(self, elements: u64) -> u64 {
+        match self.bits() {
+            4 => elements.div_ceil(2),
+            bits => elements.saturating_mul(bits / 8),
         }
     }
 
@@ -56,7 +76,7 @@ impl Dtype {
     pub fn is_float(self) -> bool {
         match self {
             Self::F32 | Self::F16 | Self::Bf16 | Self::F8e4m3 => true,
-            Self::I64 | Self::I32 | Self::I8 | Self::Bool => false,
+            Self::I64 | Self::I32 | Self::I8 | Self::I4 | Self::U8 | Self::Bool => false,
         }
     }
 }

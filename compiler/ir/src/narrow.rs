@@ -37,7 +37,7 @@ pub fn round(dtype: Dtype, x: f32) -> f32 {
         Dtype::F16 => half::f16::from_f32(x).to_f32(),
         Dtype::Bf16 => half::bf16::from_f32(x).to_f32(),
         Dtype::F8e4m3 => E4M3.round(x),
-        Dtype::F32 | Dtype::I64 | Dtype::I32 | Dtype::I8 | Dtype::Bool => x,
+        Dtype::F32 | Dtype::I64 | Dtype::I32 | Dtype::I8 | Dtype::I4 | Dtype::U8 | Dtype::Bool => x,
     }
 }
 
@@ -45,8 +45,15 @@ pub fn round(dtype: Dtype, x: f32) -> f32 {
 pub fn largest(dtype: Dtype) -> Option<f32> {
     match dtype {
         Dtype::I8 => Some(127.0),
+        Dtype::I4 => Some(7.0),
         Dtype::F8e4m3 => Some(E4M3.largest),
-        Dtype::F32 | Dtype::F16 | Dtype::Bf16 | Dtype::I64 | Dtype::I32 | Dtype::Bool => None,
+        Dtype::F32
+        | Dtype::F16
+        | Dtype::Bf16
+        | Dtype::I64
+        | Dtype::I32
+        | Dtype::U8
+        | Dtype::Bool => None,
     }
 }
 
@@ -61,6 +68,7 @@ pub fn scale_for(magnitude: f32, largest: f32) -> f32 {
 pub fn quantize(dtype: Dtype, x: f32, scale: f32) -> f32 {
     match dtype {
         Dtype::I8 => (x / scale).round_ties_even().clamp(-128.0, 127.0),
+        Dtype::I4 => (x / scale).round_ties_even().clamp(-8.0, 7.0),
         dtype => round(dtype, x / scale),
     }
 }

@@ -426,24 +426,54 @@ ops! {
         pairs: RopePairs,
     }
     /// Scales at which the largest magnitudes of `x` become `largest`, by default the largest number of `to`: one for each
-    /// position of `axis`, or one for all; 1 where all is 0.
+    /// position of `axis`, for each `block` positions of it and all of the others, or one for all; 1 where all is 0.
     WeightScale "weight_scale" ("x") {
-        /// The quantised element type: `i8` or `f8e4m3`.
+        /// The quantised element type: `i8`, `i4` or `f8e4m3`.
         to: Dtype,
         /// The largest number that is used; that of the type where left out.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         largest: Option<u16>,
-        /// Which axis keeps its positions apart.
+        /// Which axis keeps its positions, or its blocks, apart.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         axis: Option<i64>,
+        /// How many positions of the axis share a scale, each of the others for itself.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        block: Option<usize>,
     }
-    /// `x / scale` as the nearest number of `to`, saturated; one scale for each position of `axis`, or one for all.
+    /// `x / scale` as the nearest number of `to`, saturated; the scales are laid out as `weight_scale` makes them.
     Quantize "quantize" ("x", "scale") {
-        /// The quantised element type: `i8` or `f8e4m3`.
+        /// The quantised element type: `i8`, `i4` or `f8e4m3`.
         to: Dtype,
         /// Which axis the scales belong to.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         axis: Option<i64>,
+        /// How many positions of the axis share a scale.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        block: Option<usize>,
+    }
+    /// `x * scale` in the element type of the scales, which are laid out as `weight_scale` makes them: back from a
+    /// quantised type.
+    Dequantize "dequantize" ("x", "scale") {
+        /// Which axis the scales belong to.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        axis: Option<i64>,
+        /// How many positions of the axis share a scale.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        block: Option<usize>,
+    }
+    /// Numbers of `i4` [out, in] plus 8, two to a byte, the first in the lower half: [out, in / block, block / 2] as
+    /// `ort_matmul_nbits` reads them.
+    OrtPackNibbles "ort_pack_nibbles" ("x") {
+        /// Numbers that share a scale.
+        block: usize,
+    }
+    /// ONNX Runtime's `com.microsoft.MatMulNBits`: `x` times the transpose of the packed numbers `w`, each block of a row
+    /// times its own of the scales [out, in / block], plus `b`.
+    OrtMatmulNbits "ort_matmul_nbits" ("x", "w", "scale", "b?") {
+        /// Numbers that share a scale: a power of two from 16.
+        block: usize,
+        /// What the product may be computed in: 0 as the runtime likes, 1 f32, 2 f16, 3 bf16, 4 8-bit integers.
+        accuracy_level: u8,
     }
     /// ONNX Runtime's `com.microsoft.DynamicQuantizeMatMul`: `x` quantised to 8 bits over its whole range, times `w` [in,
     /// out] in `i8`, times both scales, plus `b`.

@@ -136,6 +136,11 @@ fn sweep(
         match verdict {
             Err(Declined::NotMine) => {}
             Err(Declined::Because(reason)) => Decline::note(&mut outcome.declined, reason, name),
+            Err(Declined::Unmet(reason)) => {
+                let pass = rule.meta().id.to_owned();
+                let reason = format!("%{name}: {reason}");
+                return Err(PassError::Refused { pass, reason });
+            }
             Ok(patch) => {
                 let name = name.clone();
                 apply(patch, graph, rule.meta().id, &name)?;

@@ -22,7 +22,7 @@ pub enum PassError {
         /// What is wrong with them.
         reason: String,
     },
-    /// The target cannot have what the rule makes: another target or another recipe is needed.
+    /// The target cannot have what the rule makes, or the recipe does not say enough: other ones are needed.
     #[error("`{pass}`: {reason}")]
     Refused {
         /// The pass.

@@ -34,4 +34,4 @@ pub use report::{Decline, PassReport, difference};
 pub use rule::{Declined, Fidelity, Meta, Roots, Rule, Verdict};
 pub use rules::{find, rules};
 pub use spec::PassSpec;
-pub use target::{AttentionForm, Capabilities};
+pub use target::{AttentionForm, Capabilities, Int4Form};

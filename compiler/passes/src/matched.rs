@@ -114,13 +114,19 @@ impl<'a> Match<'a> {
         }
     }
 
+    /// The weight that a value is, or is a cast of, and its key.
+    pub fn weight_of(&self, id: NodeId) -> Option<(NodeId, &'a str)> {
+        match self.op_of(id) {
+            Op::Weight(weight) => Some((id, weight.key.as_str())),
+            Op::Cast(_) => self.weight_of(self.input_of(id, 0)?),
+            _ => None,
+        }
+    }
+
     /// Declines if a pattern of the recipe names the node, or a weight that it reads by its key.
     pub fn require_not_in(&self, leave: &[String]) -> Result<(), Declined> {
         let inputs = self.inputs.iter().flatten();
-        let keys = inputs.filter_map(|id| match self.op_of(*id) {
-            Op::Weight(weight) => Some(weight.key.as_str()),
-            _ => None,
-        });
+        let keys = inputs.filter_map(|id| Some(self.weight_of(*id)?.1));
         let names: Vec<&str> = keys.chain([self.name()]).collect();
         for pattern in leave {
             let left = names.iter().any(|name| matches(pattern, name));

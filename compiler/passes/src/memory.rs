@@ -78,7 +78,7 @@ fn bytes_of(graph: &Graph, id: NodeId) -> u64 {
     let fact = &graph.node(id).fact;
     let least = |name: &str| Some(graph.sizes.0.get(name).map_or(1, |range| range.min));
     let count = fact.elements().eval(&least).unwrap_or(i64::MAX);
-    (count.max(0) as u64).saturating_mul(fact.dtype.bytes())
+    fact.dtype.bytes_of(count.max(0) as u64)
 }
 
 struct Planner<'g> {
@@ -116,6 +116,7 @@ impl<'g> Planner<'g> {
             alive: BTreeMap::new(),
         };
         planner.find_fixed();
+        planner.find_dequantised();
         if model.fused {
             planner.find_unwritten();
         }
@@ -136,8 +137,17 @@ impl<'g> Planner<'g> {
                 .inputs(id)
                 .iter()
                 .all(|input| self.fixed.contains(input));
-            if decided && !matches!(self.op(id), Op::Input(_)) {
+            if decided && !matches!(self.op(id), Op::Input(_) | Op::Dequantize(_)) {
                 self.fixed.insert(id);
+            }
+        }
+    }
+
+    /// Numbers that a product takes quantised: targets that are given such pairs compute on what is small.
+    fn find_dequantised(&mut self) {
+        for id in self.order.clone() {
+            if matches!(self.op(id), Op::Dequantize(_)) && !self.graph.is_output(id) {
+                self.unwritten.insert(id);
             }
         }
     }

@@ -82,6 +82,8 @@ pub enum Declined {
     /// The node is what the rule is about, but something is in the way. The reason names no node, so that equal
     /// reasons can be counted.
     Because(String),
+    /// The node must change, and what the recipe says does not suffice: the compile ends with this sentence.
+    Unmet(String),
 }
 
 /// Declines with a reason unless a condition holds.

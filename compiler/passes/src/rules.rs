@@ -11,7 +11,9 @@ mod drop_identities;
 mod drop_round_trip_casts;
 mod fold_constants;
 mod linear_to_dynamic_int8;
+mod linear_to_int4_weights;
 mod linear_to_matmul;
+mod linear_to_static_qdq;
 mod merge_duplicates;
 mod narrow_floats;
 mod rope_to_rotary_embedding;
@@ -42,7 +44,9 @@ const BUILDS: &[Build] = &[
     build::<drop_round_trip_casts::DropRoundTripCasts>,
     build::<fold_constants::FoldConstants>,
     build::<linear_to_dynamic_int8::LinearToDynamicInt8>,
+    build::<linear_to_int4_weights::LinearToInt4Weights>,
     build::<linear_to_matmul::LinearToMatmul>,
+    build::<linear_to_static_qdq::LinearToStaticQdq>,
     build::<merge_duplicates::MergeDuplicates>,
     build::<narrow_floats::NarrowFloats>,
     build::<rope_to_rotary_embedding::RopeToRotaryEmbedding>,

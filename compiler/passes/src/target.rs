@@ -31,6 +31,15 @@ pub struct Capabilities {
     /// Whether the operator `com.microsoft.DynamicQuantizeMatMul` exists.
     #[serde(default)]
     pub dynamic_int8: bool,
+    /// Types of which products run as kernels where both sides are quantised and dequantised again (Q/DQ pairs).
+    #[serde(default)]
+    pub quantized_products: Vec<Dtype>,
+    /// Whether kernels want 8-bit integers that are computed without a sign, with 128 for 0.
+    #[serde(default)]
+    pub unsigned_int8: bool,
+    /// How weights of 4 bits are written, if they stay so small at run time.
+    #[serde(default)]
+    pub int4_weights: Option<Int4Form>,
     /// The float types it computes in; f32 where left out.
     #[serde(default = "single")]
     pub floats: Vec<Dtype>,
@@ -38,6 +47,16 @@ pub struct Capabilities {
 
 fn single() -> Vec<Dtype> {
     vec![Dtype::F32]
+}
+
+/// How a target wants weights of 4 bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Int4Form {
+    /// `com.microsoft.MatMulNBits`.
+    OrtMatmulNbits,
+    /// `DequantizeLinear` in blocks (opset 21), which the product takes in.
+    Dequantize,
 }
 
 /// How a target wants attention.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ltxc_ir::attrs::Literal;
 use ltxc_ir::op::Constant;
-use ltxc_ir::{Dtype, Fact, Graph, NodeId, Op, Size, Verified};
+use ltxc_ir::{Dtype, Fact, Graph, NodeId, Op, Size, Verified, narrow};
 use prost::Message;
 use thiserror::Error;
 
@@ -22,6 +22,8 @@ pub struct Dialect {
     pub half_weights: bool,
     /// Whether 8-bit weights are written as stored and widened by a `DequantizeLinear`.
     pub fp8_weights: bool,
+    /// Whether 8-bit integers that are computed are written without a sign, with 128 for 0.
+    pub unsigned_int8: bool,
 }
 
 /// The scale of a weight by its key, where it has one.
@@ -225,6 +227,15 @@ impl<'g> Emitter<'g> {
         })
     }
 
+    /// The name of a scalar constant of any type but those of 4 bits.
+    pub(super) fn whole(&mut self, dtype: Dtype, value: u8) -> String {
+        self.constant(Constant {
+            dtype,
+            shape: Vec::new(),
+            data: Literal::Ints(vec![value.into()]),
+        })
+    }
+
     /// The name of a vector of `n` times `value`.
     pub(super) fn filled(&mut self, dtype: Dtype, value: f32, n: &Size) -> String {
         self.constant(Constant {
@@ -341,6 +352,9 @@ fn encode(dtype: Dtype, value: f64) -> Vec<u8> {
         Dtype::I64 => (value as i64).to_le_bytes().to_vec(),
         Dtype::I32 => (value as i32).to_le_bytes().to_vec(),
         Dtype::I8 => (value as i8).to_le_bytes().to_vec(),
-        Dtype::Bool | Dtype::F8e4m3 => vec![u8::from(value != 0.0)],
+        Dtype::F8e4m3 => vec![narrow::f8e4m3_bits(value as f32)],
+        Dtype::U8 => vec![value as u8],
+        // A constant of 4 bits would be packed; no rule makes one.
+        Dtype::Bool | Dtype::I4 => vec![u8::from(value != 0.0)],
     }
 }

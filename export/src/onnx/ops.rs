@@ -1,10 +1,11 @@
 //! The ONNX form of every operation.
 
-use ltxc_ir::op::{GeluKind, OnnxRotaryEmbedding, PadMode, RopePairs};
+use ltxc_ir::op::{GeluKind, OnnxRotaryEmbedding, OrtMatmulNbits, PadMode, RopePairs};
 use ltxc_ir::{Dtype, Node, NodeId, Op, Size, resolve_axis};
 
 use super::emit::{Emitter, OnnxError};
 use super::proto::{AttributeProto, element_type};
+use super::weight::weight_expression;
 
 /// Names of a node's inputs; empty where an optional port is.
 type Names = Vec<String>;
@@ -24,6 +25,8 @@ impl Emitter<'_> {
             Op::OrtMultiHeadAttention(_) | Op::OnnxAttention(_) => self.attention(&node, inputs),
             Op::OnnxRotaryEmbedding(op) => self.rotary(op, &node, &inputs),
             Op::OrtDynamicQuantizeMatmul(_) => self.dynamic_product(&node, inputs),
+            Op::Quantize(_) | Op::Dequantize(_) => self.scaled(id, &node, inputs),
+            Op::OrtMatmulNbits(op) => self.product_of_bits(op, id, &node, inputs),
             _ => self.movement(id, &node, inputs),
         }
     }
@@ -262,6 +265,82 @@ impl Emitter<'_> {
         inputs.insert(3, String::new());
         let op_type = "DynamicQuantizeMatMul";
         self.push_in("com.microsoft", op_type, &inputs, &node.name, Vec::new());
+        Ok(())
+    }
+
+    /// Where one scale serves all, a zero point is written, from which ONNX Runtime takes the type when it fuses pairs.
+    fn scaled(&mut self, id: NodeId, node: &Node, mut inputs: Names) -> Result<(), OnnxError> {
+        let (op_type, axis, block, quantised) = match &node.op {
+            Op::Quantize(op) => ("QuantizeLinear", op.axis, op.block, id),
+            Op::Dequantize(op) => {
+                let input = self.graph.inputs_of(id).first().copied().flatten();
+                let input = input.ok_or_else(|| not_lowered(node))?;
+                ("DequantizeLinear", op.axis, op.block, input)
+            }
+            _ => return Err(not_lowered(node)),
+        };
+        let block = block.map(|block| AttributeProto::int("block_size", block as i64));
+        let named = axis.map(|axis| AttributeProto::int("axis", axis));
+        let mut attributes: Vec<AttributeProto> = named.into_iter().chain(block).collect();
+        match axis {
+            None => inputs.push(self.zero_point(quantised)),
+            Some(_) if quantised == id => {
+                let to = element_type(node.fact.dtype).into();
+                attributes.push(AttributeProto::int("output_dtype", to));
+            }
+            Some(_) => {}
+        }
+        self.push(op_type, &inputs, &node.name, attributes);
+        Ok(())
+    }
+
+    /// What stands for 0 among the numbers of a quantised value.
+    fn zero_point(&mut self, id: NodeId) -> String {
+        match self.loses_its_sign(id) {
+            true => self.whole(Dtype::U8, 128),
+            false => self.whole(self.graph.node(id).fact.dtype, 0),
+        }
+    }
+
+    /// Whether numbers of `i8` are written as those of `u8` plus 128: they are computed, and nothing reads them but what
+    /// takes them back.
+    fn loses_its_sign(&self, id: NodeId) -> bool {
+        let node = self.graph.node(id);
+        let back = |user: &NodeId| matches!(self.graph.node(*user).op, Op::Dequantize(_));
+        self.dialect.unsigned_int8
+            && node.fact.dtype == Dtype::I8
+            && matches!(node.op, Op::Quantize(_))
+            && weight_expression(self.graph, id).is_none()
+            && !self.graph.is_output(id)
+            && self.graph.users_of(id).iter().all(back)
+    }
+
+    /// The numbers of a byte are those plus 8, which is the zero point where none is given.
+    fn product_of_bits(
+        &mut self,
+        op: &OrtMatmulNbits,
+        id: NodeId,
+        node: &Node,
+        mut inputs: Names,
+    ) -> Result<(), OnnxError> {
+        let last = |shape: &[Size]| shape.last().and_then(Size::as_const).unwrap_or(0);
+        let shape = self.input_shape(id);
+        let attributes = vec![
+            AttributeProto::int("K", last(&shape)),
+            AttributeProto::int("N", last(&node.fact.shape)),
+            AttributeProto::int("bits", 4),
+            AttributeProto::int("block_size", op.block as i64),
+            AttributeProto::int("accuracy_level", op.accuracy_level.into()),
+        ];
+        // Between the scales and the bias stand zero points and an order of groups.
+        inputs.splice(3..3, [String::new(), String::new()]);
+        self.push_in(
+            "com.microsoft",
+            "MatMulNBits",
+            &inputs,
+            &node.name,
+            attributes,
+        );
         Ok(())
     }
 

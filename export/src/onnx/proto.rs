@@ -142,6 +142,7 @@ pub struct Dimension {
 pub fn element_type(dtype: Dtype) -> i32 {
     match dtype {
         Dtype::F32 => 1,
+        Dtype::U8 => 2,
         Dtype::I8 => 3,
         Dtype::I32 => 6,
         Dtype::I64 => 7,
@@ -149,6 +150,7 @@ pub fn element_type(dtype: Dtype) -> i32 {
         Dtype::F16 => 10,
         Dtype::Bf16 => 16,
         Dtype::F8e4m3 => 17,
+        Dtype::I4 => 22,
     }
 }
 

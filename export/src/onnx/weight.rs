@@ -1,7 +1,7 @@
 //! Weight expressions: how a tensor of the checkpoint becomes an initializer, and that one a value.
 
-use ltxc_ir::op::WeightScale;
-use ltxc_ir::{Dtype, Graph, Node, NodeId, Op, narrow};
+use ltxc_ir::op::{Quantize, WeightScale};
+use ltxc_ir::{Dtype, Graph, Node, NodeId, Op, narrow, resolve_axis};
 
 use super::emit::{DataFile, Dialect, Emitter, OnnxError};
 use super::proto::*;
@@ -20,10 +20,12 @@ pub enum Step {
     Transpose(Vec<usize>),
     /// Another element type, rounded to the nearest even.
     Cast(Dtype),
-    /// The scales of the numbers, for a quantised type: one for each row, or one for all.
+    /// The scales of the numbers, for a quantised type.
     Scale(Quantized),
     /// The numbers in a quantised type, by those scales.
     Quantize(Quantized),
+    /// Numbers of 4 bits plus 8, two to a byte, in this shape.
+    Pack(Vec<usize>),
 }
 
 /// How a weight is quantised.
@@ -31,21 +33,48 @@ pub enum Step {
 pub struct Quantized {
     /// The element type.
     pub to: Dtype,
-    /// Whether each row has a scale, or all have one.
-    pub by_row: bool,
+    /// What shares a scale.
+    pub scales: Shared,
     /// The number that the largest magnitude becomes.
     pub largest: u16,
 }
 
+/// Which numbers of a weight share a scale: those that stream together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shared {
+    /// All.
+    All,
+    /// Those of a row: all positions of the first axis.
+    Row,
+    /// So many in a row of a matrix.
+    Block(usize),
+}
+
 impl Quantized {
-    /// `None` for axes other than the first: rows are what streams.
-    fn new(by: &WeightScale) -> Option<Self> {
+    /// `None` for axes that do not stream.
+    fn new(by: &WeightScale, rank: usize) -> Option<Self> {
         let most = narrow::largest(by.to)? as u16;
-        matches!(by.axis, None | Some(0)).then_some(Self {
+        let axis = by.axis.and_then(|axis| resolve_axis(axis, rank));
+        let scales = match (by.axis, axis, by.block) {
+            (None, _, None) => Shared::All,
+            (_, Some(0), None) => Shared::Row,
+            (_, Some(1), Some(block)) if rank == 2 => Shared::Block(block),
+            _ => return None,
+        };
+        Some(Self {
             to: by.to,
-            by_row: by.axis.is_some(),
+            scales,
             largest: by.largest.unwrap_or(most),
         })
+    }
+
+    /// The shape of the scales of a weight.
+    pub fn scale_shape(self, shape: &[usize]) -> Vec<usize> {
+        match self.scales {
+            Shared::All => Vec::new(),
+            Shared::Row => shape[..1].to_vec(),
+            Shared::Block(block) => vec![shape[0], shape[1] / block],
+        }
     }
 }
 
@@ -58,10 +87,6 @@ impl Step {
     /// Whether it is the numbers that are computed on; that comes first, before anything moves.
     pub fn computes(&self) -> bool {
         matches!(self, Self::Scale(_) | Self::Quantize(_))
-    }
-
-    fn is_scale(&self) -> bool {
-        matches!(self, Self::Scale(_))
     }
 
     /// Whether the shape or the order of elements changes, not the elements.
@@ -96,7 +121,8 @@ pub struct WeightPlan {
 impl WeightPlan {
     /// Bytes in the data file.
     pub fn bytes(&self) -> u64 {
-        self.final_shape.iter().map(|n| *n as u64).product::<u64>() * self.written.bytes()
+        self.written
+            .bytes_of(self.final_shape.iter().map(|n| *n as u64).product())
     }
 }
 
@@ -106,29 +132,38 @@ pub fn weight_expression(graph: &Graph, id: NodeId) -> Option<(NodeId, Vec<Step>
         Op::Weight(_) => return Some((id, Vec::new())),
         Op::Reshape(_) => Step::Reshape(graph.node(id).fact.const_shape()?),
         Op::Transpose(op) => Step::Transpose(op.perm.clone()),
-        Op::WeightScale(op) => Step::Scale(Quantized::new(op)?),
-        Op::Quantize(op) => {
-            let ports = graph.inputs_of(id);
-            let scale = ports.get(1).copied().flatten()?;
-            let Op::WeightScale(by) = &graph.node(scale).op else {
-                return None;
-            };
-            let same = by.to == op.to && by.axis == op.axis;
-            if !same || graph.inputs_of(scale).first() != ports.first() {
-                return None;
-            }
-            Step::Quantize(Quantized::new(by)?)
-        }
+        Op::WeightScale(op) => Step::Scale(Quantized::new(op, rank_of_input(graph, id))?),
+        Op::Quantize(op) => Step::Quantize(quantized_by(graph, id, op)?),
+        Op::OrtPackNibbles(_) => Step::Pack(graph.node(id).fact.const_shape()?),
         Op::Cast(op) if matches!(op.to, Dtype::F16 | Dtype::Bf16) => Step::Cast(op.to),
         _ => return None,
     };
     let input = graph.inputs_of(id).first().copied().flatten()?;
     let (weight, mut steps) = weight_expression(graph, input)?;
-    if step.computes() && !steps.is_empty() || steps.iter().any(Step::is_scale) {
+    // What is packed stays as it is.
+    let packed = steps.iter().any(|step| matches!(step, Step::Pack(_)));
+    if step.computes() && !steps.is_empty() || packed {
         return None;
     }
     steps.push(step);
     Some((weight, steps))
+}
+
+fn rank_of_input(graph: &Graph, id: NodeId) -> usize {
+    let input = graph.inputs_of(id).first().copied().flatten();
+    input.map_or(0, |id| graph.node(id).fact.rank())
+}
+
+/// How a value is quantised, if its scales are its own.
+fn quantized_by(graph: &Graph, id: NodeId, op: &Quantize) -> Option<Quantized> {
+    let ports = graph.inputs_of(id);
+    let scale = ports.get(1).copied().flatten()?;
+    let Op::WeightScale(by) = &graph.node(scale).op else {
+        return None;
+    };
+    let same = by.to == op.to && by.axis == op.axis && by.block == op.block;
+    let own = graph.inputs_of(scale).first() == ports.first();
+    (same && own).then(|| Quantized::new(by, rank_of_input(graph, id)))?
 }
 
 impl Dialect {

@@ -43,13 +43,23 @@ impl Runner {
         options: &RunnerOptions,
         report: &dyn Fn(&str),
     ) -> Result<Self, RunError> {
+        Self::open_within(bundle, options, report, |backend| backend)
+    }
+
+    /// As [`Self::open`], with the runtime inside what `wrap` makes of it.
+    pub fn open_within(
+        bundle: Bundle,
+        options: &RunnerOptions,
+        report: &dyn Fn(&str),
+        wrap: impl FnOnce(Box<dyn Backend>) -> Box<dyn Backend>,
+    ) -> Result<Self, RunError> {
         let options_of_bundle = BackendOptions {
             runtime: runtime(&bundle.manifest.target)?,
             provider: provider(&bundle.manifest.target)?,
             ..options.backend.clone()
         };
         let specs = specs(&bundle.manifest)?;
-        let backend = backend::open(&options_of_bundle, report)?;
+        let backend = wrap(backend::open(&options_of_bundle, report)?);
         let mut runner = Self::assemble(bundle, specs, backend, options.keep);
         runner.together = options.together.max(1);
         runner.pieces = options.pieces;

@@ -6,7 +6,7 @@ use crate::components::velocity;
 use crate::fixture::{CASES, Errors, golden, golden_names, target};
 
 /// Recipes, and the bound on the error relative to the velocity, in the Euclidean norm.
-const BOUNDS: [(&str, f32); 2] = [("fp16", 3e-3), ("int8-dynamic", 2e-2)];
+const BOUNDS: [(&str, f32); 3] = [("fp16", 3e-3), ("int8-dynamic", 2e-2), ("int4", 1.2e-1)];
 
 /// Those that the target runs: tract computes in f32 only and refuses them.
 fn bounds() -> &'static [(&'static str, f32)] {

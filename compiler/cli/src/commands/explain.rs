@@ -1,8 +1,8 @@
 //! `ltxc explain`
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use ltxc_ir::Size;
+use ltxc_ir::{Graph, Size};
 use ltxc_ir::attrs::Per;
 use ltxc_passes::PassReport;
 use ltxc_passes::transforms::hoist::held_bytes;
@@ -20,11 +20,12 @@ pub fn command(args: &ExplainArgs) -> Outcome {
     let project = Project::open(&options)?;
     let checkpoints = project.open_checkpoints()?;
     let grid = latent_grid(&project, &checkpoints)?;
+    let components = project.components(&checkpoints)?;
     if let Some(pass) = &args.diff {
-        check_runs(&project, pass, grid)?;
+        check_runs(&project, &components, pass, grid)?;
     }
     say!("target {}: {}", project.target.name, project.target.doc);
-    for (name, graph) in project.components(&checkpoints)? {
+    for (name, graph) in components {
         let parts = project.explain(&name, graph.clone(), grid)?;
         for part in &parts {
             headline(&name, part, parts.len())?;
@@ -44,8 +45,15 @@ pub fn command(args: &ExplainArgs) -> Outcome {
 }
 
 /// Refuses a pass that no component is rewritten by.
-fn check_runs(project: &Project, pass: &str, grid: Option<LatentGrid>) -> Outcome {
-    let passes = project.graphs.keys().map(|name| project.passes(name, grid));
+fn check_runs(
+    project: &Project,
+    components: &BTreeMap<String, Graph>,
+    pass: &str,
+    grid: Option<LatentGrid>,
+) -> Outcome {
+    let passes = components
+        .iter()
+        .map(|(name, graph)| project.passes(name, graph, grid));
     let passes: Vec<_> = passes.collect::<Outcome<Vec<_>>>()?.concat();
     if passes.iter().any(|spec| spec.pass == pass) {
         return Ok(());

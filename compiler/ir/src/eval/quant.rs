@@ -2,13 +2,58 @@
 
 use ndarray::{ArrayD, ArrayView1, Axis, IxDyn};
 
-use super::{Array, Eval, EvalError, Evaluated, Values, axis_of, fail};
+use super::{Array, Eval, EvalError, Evaluated, Values, axis_of, eval_op, fail};
 use crate::fact::Dtype;
 use crate::narrow;
 use crate::op::*;
 
-fn magnitude<'a>(values: impl IntoIterator<Item = &'a f32>) -> f32 {
-    values.into_iter().fold(0.0, |most, x| x.abs().max(most))
+/// How scales lie beside the numbers they belong to.
+#[derive(Clone, Copy)]
+struct Layout {
+    axis: Option<usize>,
+    block: Option<usize>,
+}
+
+impl Layout {
+    fn new(axis: Option<i64>, block: Option<usize>, rank: usize) -> Result<Self, EvalError> {
+        let axis = axis.map(|axis| axis_of(axis, rank)).transpose()?;
+        Ok(Self { axis, block })
+    }
+
+    /// The shape of the scales.
+    fn shape(self, of: &[usize]) -> Vec<usize> {
+        match (self.axis, self.block) {
+            (None, _) => Vec::new(),
+            (Some(axis), None) => vec![of[axis]],
+            (Some(axis), Some(block)) => {
+                let mut shape = of.to_vec();
+                shape[axis] /= block.max(1);
+                shape
+            }
+        }
+    }
+
+    /// Where the scale of a number stands.
+    fn at(self, number: &IxDyn) -> IxDyn {
+        match (self.axis, self.block) {
+            (None, _) => IxDyn(&[]),
+            (Some(axis), None) => IxDyn(&[number[axis]]),
+            (Some(axis), Some(block)) => {
+                let mut at = number.clone();
+                at[axis] /= block.max(1);
+                at
+            }
+        }
+    }
+
+    /// `f` of each number and its scale.
+    fn map(self, x: &ArrayD<f32>, scale: &ArrayD<f32>, f: impl Fn(f32, f32) -> f32) -> Evaluated {
+        if scale.shape() != self.shape(x.shape()) {
+            return fail("the scales do not fit");
+        }
+        let y = ArrayD::from_shape_fn(x.raw_dim(), |at| f(x[&at], scale[self.at(&at)]));
+        Ok(Array::F32(y))
+    }
 }
 
 impl Eval for WeightScale {
@@ -17,36 +62,74 @@ impl Eval for WeightScale {
         let largest = self.largest.map(f32::from).or(narrow::largest(self.to));
         let largest =
             largest.ok_or_else(|| EvalError(format!("nothing is quantised to {}", self.to)))?;
-        let scale = |magnitude| narrow::scale_for(magnitude, largest);
-        let Some(axis) = self.axis else {
-            return Array::f32(&[], vec![scale(magnitude(x))]);
-        };
-        let parts = x.axis_iter(Axis(axis_of(axis, x.ndim())?));
-        let scales: Vec<f32> = parts.map(|part| scale(magnitude(&part))).collect();
-        Array::f32(&[scales.len()], scales)
+        let layout = Layout::new(self.axis, self.block, x.ndim())?;
+        let mut magnitudes = ArrayD::<f32>::zeros(layout.shape(x.shape()));
+        for (at, x) in x.indexed_iter() {
+            let most = &mut magnitudes[layout.at(&at)];
+            *most = most.max(x.abs());
+        }
+        Ok(Array::F32(
+            magnitudes.mapv(|most| narrow::scale_for(most, largest)),
+        ))
     }
 }
 
 impl Eval for Quantize {
     fn eval(&self, values: &Values<'_>) -> Evaluated {
         let (x, scale) = (values.float(0)?, values.float(1)?);
-        let mut shape = vec![1; x.ndim()];
-        if let Some(axis) = self.axis {
-            shape[axis_of(axis, x.ndim())?] = scale.len();
+        let layout = Layout::new(self.axis, self.block, x.ndim())?;
+        let y = layout.map(x, scale, |x, scale| narrow::quantize(self.to, x, scale))?;
+        match (y, self.to.is_float()) {
+            (Array::F32(y), false) => Ok(Array::I64(y.mapv(|x| x as i64))),
+            (y, _) => Ok(y),
         }
-        let scale = scale
-            .to_shape(IxDyn(&shape))
-            .map_err(|e| EvalError(e.to_string()))?;
-        let scale = scale
-            .broadcast(x.raw_dim())
-            .ok_or_else(|| EvalError("the scales do not fit".into()))?;
-        let y = ndarray::Zip::from(x)
-            .and(&scale)
-            .map_collect(|x, scale| narrow::quantize(self.to, *x, *scale));
-        match self.to.is_float() {
-            true => Ok(Array::F32(y)),
-            false => Ok(Array::I64(y.mapv(|x| x as i64))),
-        }
+    }
+}
+
+impl Eval for Dequantize {
+    fn eval(&self, values: &Values<'_>) -> Evaluated {
+        let x = match values.get(0)? {
+            Array::F32(x) => x.clone(),
+            Array::I64(x) => x.mapv(|x| x as f32),
+            Array::Bool(_) => return fail("truth values have no scale"),
+        };
+        let layout = Layout::new(self.axis, self.block, x.ndim())?;
+        layout.map(&x, values.float(1)?, |x, scale| x * scale)
+    }
+}
+
+impl Eval for OrtPackNibbles {
+    fn eval(&self, values: &Values<'_>) -> Evaluated {
+        let Array::I64(x) = values.get(0)? else {
+            return fail(format!("numbers of {} are needed", Dtype::I4));
+        };
+        let (rows, columns) = (x.shape()[0], x.shape()[1]);
+        let x = x.as_standard_layout();
+        let pairs = x.as_slice().unwrap_or_default().chunks(2);
+        let bytes = pairs.map(|pair| (pair[0] + 8) | ((pair[1] + 8) << 4));
+        Array::i64(
+            &[rows, columns / self.block, self.block / 2],
+            bytes.collect(),
+        )
+    }
+}
+
+impl Eval for OrtMatmulNbits {
+    fn eval(&self, values: &Values<'_>) -> Evaluated {
+        let (Array::I64(w), scale) = (values.get(1)?, values.float(2)?) else {
+            return fail(format!("packed weights of {} are needed", Dtype::U8));
+        };
+        let (rows, blocks) = (w.shape()[0], w.shape()[1]);
+        let numbers = w.iter().flat_map(|byte| [(byte & 15) - 8, (byte >> 4) - 8]);
+        let scales = scale
+            .iter()
+            .flat_map(|scale| std::iter::repeat_n(*scale, self.block));
+        let wide = numbers
+            .zip(scales)
+            .map(|(number, scale)| number as f32 * scale);
+        let wide = Array::f32(&[rows, blocks * self.block], wide.collect())?;
+        let ports = [values.optional(0), Some(&wide), values.optional(3)];
+        eval_op(&Linear {}.into(), &ports, &|_| None)
     }
 }
 

@@ -53,6 +53,9 @@ fn replace_by(op: fn() -> Op) -> Result<usize, PassError> {
         fp8_weights: false,
         memory: crate::memory::MemoryModel::default(),
         dynamic_int8: false,
+        quantized_products: Vec::new(),
+        unsigned_int8: false,
+        int4_weights: None,
         floats: vec![ltxc_ir::Dtype::F32],
         rotary_embedding: false,
     };

@@ -37,7 +37,7 @@ impl Rule for FoldConstants {
         let elements = shape
             .iter()
             .fold(1u64, |n, size| n.saturating_mul(*size as u64));
-        let bytes = elements.saturating_mul(m.fact().dtype.bytes());
+        let bytes = m.fact().dtype.bytes_of(elements);
         require!(bytes > 0, "the result is empty");
         require!(
             bytes <= MAX_BYTES,

@@ -72,9 +72,15 @@ impl Rule for LinearToDynamicInt8 {
             to,
             largest: Some((1 << (self.bits.clamp(2, 8) - 1)) - 1),
             axis,
+            block: None,
+        };
+        let by_row = Quantize {
+            to,
+            axis,
+            block: None,
         };
         let scale = patch.add("scale", by, &[w.into()]);
-        let steps = patch.add("quantized", Quantize { to, axis }, &[w.into(), scale]);
+        let steps = patch.add("quantized", by_row, &[w.into(), scale]);
         let perm = vec![1, 0];
         let steps = patch.add("transposed", Transpose { perm }, &[steps]);
         let bias = m.input(2).map(Value::Old);

@@ -205,6 +205,9 @@ fn cost(op: &Op) -> Cost {
         | Op::OnnxRotaryEmbedding(_)
         | Op::WeightScale(_)
         | Op::Quantize(_)
+        | Op::Dequantize(_)
+        | Op::OrtPackNibbles(_)
+        | Op::OrtMatmulNbits(_)
         | Op::OrtDynamicQuantizeMatmul(_) => Cost::Work,
     }
 }

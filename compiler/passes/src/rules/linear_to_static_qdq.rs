@@ -1,0 +1,145 @@
+//! Linear layers on 8 bits, their inputs measured before.
+
+use std::collections::BTreeMap;
+
+use ltxc_ir::attrs::Literal;
+use ltxc_ir::op::{Add, Cast, Constant, Dequantize, Matmul, Quantize, Transpose, WeightScale};
+use ltxc_ir::{Dtype, NodeId, Patch, Value, narrow};
+use serde::Deserialize;
+
+use crate::matched::Match;
+use crate::rule::{Declined, Fidelity, Meta, Roots, Rule, Verdict, require};
+use crate::target::Capabilities;
+
+/// `linear(x, w, b?)` -> `matmul(dequantize(quantize(x, s), s), dequantize(transpose(quantize(w, t)), t)) + b`.
+///
+/// `s` is one number, from the range that a calibration found; `t = weight_scale(w)` is taken and applied while the
+/// weight is streamed. Runtimes that know the pairs compute the product on the quantised numbers and add in more bits.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LinearToStaticQdq {
+    /// `f8e4m3` or `i8`.
+    to: Dtype,
+    /// The largest number of a weight of `i8`, 127 or less; that of the type where left out.
+    largest: Option<u16>,
+    /// Whether each output has a scale for its weights, or all have one.
+    per_channel: bool,
+    /// The largest magnitude of the inputs of a layer, by the key of its weight; without any, nothing changes.
+    scales: Option<BTreeMap<String, f32>>,
+    /// Layers that stay as they are, by the name of the node or the key of the weight; `*` stands for anything.
+    leave: Vec<String>,
+}
+
+impl Default for LinearToStaticQdq {
+    fn default() -> Self {
+        Self {
+            to: Dtype::F8e4m3,
+            largest: None,
+            per_channel: true,
+            scales: None,
+            leave: Vec::new(),
+        }
+    }
+}
+
+impl Rule for LinearToStaticQdq {
+    fn meta(&self) -> Meta {
+        Meta {
+            id: "linear-to-static-qdq",
+            fidelity: Fidelity::Lossy,
+            summary: "Computes linear layers on 8 bits, with the range of each input as a calibration found it.",
+        }
+    }
+
+    fn refuse(&self, can: &Capabilities) -> Option<String> {
+        let most = narrow::largest(self.to).unwrap_or_default();
+        if let Some(largest) = self.largest.filter(|n| *n == 0 || f32::from(*n) > most) {
+            return Some(format!("{} holds no weights up to {largest}", self.to));
+        }
+        (!can.quantized_products.contains(&self.to)).then(|| {
+            format!(
+                "the target has no products of {} (`quantized_products`)",
+                self.to
+            )
+        })
+    }
+
+    fn roots(&self) -> Roots {
+        Roots::Named(&["linear"])
+    }
+
+    fn rewrite(&self, m: &Match<'_>) -> Verdict {
+        let (x, w) = (m.required(0)?, m.required(1)?);
+        m.require_not_in(&self.leave)?;
+        let (weight, key) = m
+            .weight_of(w)
+            .ok_or_else(|| Declined::Because("the weight is computed".to_owned()))?;
+        require!(m.fact_of(x).rank() >= 2, "{} is no matrix", m.fact_of(x));
+        let magnitude = self.magnitude(key)?;
+        let mut patch = Patch::new();
+        let narrow = self.quantized(&mut patch, m, x, magnitude);
+        let turned = self.turned_weight(&mut patch, m, weight);
+        let mut y = patch.add("product", Matmul {}, &[narrow, turned]);
+        if let Some(b) = m.input(2) {
+            y = patch.add("biased", Add {}, &[y, b.into()]);
+        }
+        Ok(patch.replace(m.root(), y))
+    }
+}
+
+impl LinearToStaticQdq {
+    fn magnitude(&self, key: &str) -> Result<f32, Declined> {
+        let scales = self.scales.as_ref();
+        let scales = scales.ok_or_else(|| Declined::Because("there are no scales".to_owned()))?;
+        match scales.get(key) {
+            Some(most) if *most > 0.0 && most.is_finite() => Ok(*most),
+            Some(most) => Err(Declined::Unmet(format!(
+                "the inputs of `{key}` reach {most} in the file of scales; a number over 0 is needed, or the layer in `leave`"
+            ))),
+            None => Err(Declined::Unmet(format!(
+                "the file of scales says nothing of the inputs of `{key}`; make it anew with `ltxc calibrate`, or name the \
+                 layer in `leave`"
+            ))),
+        }
+    }
+
+    /// The inputs, quantised by one scale and back.
+    fn quantized(&self, patch: &mut Patch, m: &Match<'_>, x: NodeId, magnitude: f32) -> Value {
+        let most = narrow::largest(self.to).unwrap_or(1.0);
+        let scale = Constant {
+            dtype: m.fact_of(x).dtype,
+            shape: Vec::new(),
+            data: Literal::Floats(vec![narrow::scale_for(magnitude, most)]),
+        };
+        let scale = patch.add("scale", scale, &[]);
+        let (to, axis, block) = (self.to, None, None);
+        let q = patch.add(
+            "quantized",
+            Quantize { to, axis, block },
+            &[x.into(), scale],
+        );
+        patch.add("dequantized", Dequantize { axis, block }, &[q, scale])
+    }
+
+    /// The weight [in, out], quantised and back.
+    fn turned_weight(&self, patch: &mut Patch, m: &Match<'_>, weight: NodeId) -> Value {
+        let (to, largest, block) = (self.to, self.largest, None);
+        let axis = self.per_channel.then_some(0);
+        let scale = WeightScale {
+            to,
+            largest,
+            axis,
+            block,
+        };
+        let scale = patch.add("weight_scale", scale, &[weight.into()]);
+        let quantize = Quantize { to, axis, block };
+        let q = patch.add("weight", quantize, &[weight.into(), scale]);
+        let q = patch.add("transposed", Transpose { perm: vec![1, 0] }, &[q]);
+        let scale = match m.fact().dtype {
+            Dtype::F32 => scale,
+            to => patch.add("narrow_scale", Cast { to }, &[scale]),
+        };
+        let axis = self.per_channel.then_some(1);
+        patch.add("weight_again", Dequantize { axis, block }, &[q, scale])
+    }
+}
