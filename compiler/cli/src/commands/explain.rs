@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ltxc_ir::{Graph, Size};
 use ltxc_ir::attrs::Per;
+use ltxc_ir::{Graph, Size};
 use ltxc_passes::PassReport;
 use ltxc_passes::transforms::hoist::held_bytes;
 use ltxc_passes::transforms::stream::{Stage, latency};
