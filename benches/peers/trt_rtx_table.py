@@ -2,16 +2,18 @@
 """What every component of a model needs as a TensorRT-RTX engine, for several sizes of video and cards, without a GPU.
 
   trt_rtx_table.py --ltxc target/release/ltxc --header headers/2b.json [--sm 89]... [--size 1920x1088x257]...
-                   [--quant fp16]... [--layers 2] [--json OUT]
+                   [--quant fp16 | --quant fp16+fp8]... [--layers 2] [--json OUT]
 
 A checkpoint with the first blocks of the model is synthesised, compiled for the target tensorrt-rtx, and each component
 is put before the builder. Activations do not depend on the number of blocks, since a block uses the memory of the one
 before; the weights are those of the whole model as `ltxc plan` counts them. Prints a table in Markdown; a component that
-the builder refuses has its first error instead of a figure.
+the builder refuses has its first error instead of a figure. Recipes that need ranges of inputs get invented ones, on which
+no figure here depends.
 """
 import argparse
 import json
 import pathlib
+import re
 import subprocess
 import sys
 import tempfile
@@ -28,10 +30,26 @@ def plan(model, sm, dims):
     return json.loads(done.stdout) if done.stdout.startswith("{") else {"errors": [done.stderr.strip()[-200:]]}
 
 
+def write_scales(header, layers, out):
+    """A range for every linear layer of the transformer's first blocks."""
+    tensors = json.loads(pathlib.Path(header).read_text())["tensors"]
+    block = lambda key: int((re.search(r"transformer_blocks\.(\d+)\.", key) or [0, 0])[1])
+    tensors = {key: shape for key, shape in tensors.items() if block(key) < layers}
+    linear = {key: 8.0 for key, shape in tensors.items() if key.startswith("model.diffusion_model.") and key.endswith(".weight") and len(shape) == 2}
+    made_by = {"producer": "invented", "bundle": "none", "method": "max", "prompts": 1, "video": "64x64x1", "steps": 1}
+    out.write_text(json.dumps({"ltxc_scales": 1, "made_by": made_by, "components": {"transformer": linear}}))
+
+
+def recipes(quant, scales):
+    """The options for recipes joined by `+`."""
+    options = [text for recipe in quant.split("+") for text in ("--quant", recipe)]
+    return options + (["--scales", scales] if {"fp8", "int8"} & set(quant.split("+")) else [])
+
+
 def compile_bundle(args, checkpoint, encoder, size, quant, out):
     """Compiles the first blocks for one size; one row of the transformer."""
     call = [args.ltxc, "compile", "ltxv", "--checkpoint", checkpoint, "--target", "tensorrt-rtx", "--size", size, "--rows", "1",
-            "--set", "defaults.skip_block_list=[0]", "--quant", quant, "-o", out]
+            "--set", "defaults.skip_block_list=[0]", *recipes(quant, out.parent / "scales.json"), "-o", out]
     for component in args.component:
         call += ["--only", component]
     if encoder:
@@ -39,10 +57,10 @@ def compile_bundle(args, checkpoint, encoder, size, quant, out):
     subprocess.run(call, check=True, capture_output=True, text=True)
 
 
-def planned(args, size, quant):
+def planned(args, size, quant, folder):
     """What the compiler's memory plan says of every part of the whole model."""
     call = [args.ltxc, "plan", "ltxv", "--checkpoint", args.header, "--text-encoder", HERE / "headers/t5xxl.json", "--target", "tensorrt-rtx",
-            "--size", size, "--rows", "1", "--quant", quant, "--json"]
+            "--size", size, "--rows", "1", *recipes(quant, folder / "scales-all.json"), "--json"]
     for component in args.component:
         call += ["--only", component]
     return json.loads(subprocess.run(call, check=True, capture_output=True, text=True).stdout)
@@ -66,6 +84,8 @@ def main():
         checkpoint, encoder = folder / "model.safetensors", None
         synthesise = lambda header, out: subprocess.run([sys.executable, HERE / "synth_checkpoint.py", header, out, "--layers", args.layers], check=True, capture_output=True)
         synthesise(args.header, checkpoint)
+        write_scales(args.header, int(args.layers), folder / "scales.json")
+        write_scales(args.header, 1 << 30, folder / "scales-all.json")
         if "text_encoder" in args.component:
             encoder = folder / "t5.safetensors"
             synthesise(HERE / "headers/t5xxl.json", encoder)
@@ -75,7 +95,7 @@ def main():
                 bundle = folder / "bundle"
                 subprocess.run(["rm", "-rf", bundle])
                 compile_bundle(args, checkpoint, encoder, size, quant, bundle)
-                plans = {stage["component"].replace(", ", "."): stage for stage in planned(args, size, quant)["stages"]}
+                plans = {stage["component"].replace(", ", "."): stage for stage in planned(args, size, quant, folder)["stages"]}
                 for sm in args.sm or ["89"]:
                     for model in sorted(bundle.glob("*.onnx")):
                         report = plan(model, sm, {"B": 1, "T": 1, "M": 1})

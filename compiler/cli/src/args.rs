@@ -340,6 +340,8 @@ pub struct DecodeArgs {
     /// Print how long it took as JSON.
     #[arg(long)]
     pub json: bool,
+    /// How the preset is compiled, where one is given.
+    #[command(flatten)]
     pub project: ProjectArgs,
 }
 

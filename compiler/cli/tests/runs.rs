@@ -161,10 +161,10 @@ fn several_videos_equal_single_ones() {
         )
     };
     let singles = [
-        alone("a.png", "a red circle", "47"),
-        alone("b.png", "a red circle", "48"),
-        alone("c.png", "a white square", "47"),
-        alone("d.png", "a white square", "48"),
+        alone("a.png", "a red circle", "0"),
+        alone("b.png", "a red circle", "1"),
+        alone("c.png", "a white square", "0"),
+        alone("d.png", "a white square", "1"),
     ];
     for (number, single) in singles.iter().enumerate() {
         for together in ["1", "3"] {

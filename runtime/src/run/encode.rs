@@ -1,6 +1,7 @@
 //! Prompts to hidden states.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 use ltxc_bundle::EncodeText;
@@ -32,9 +33,9 @@ impl Run<'_, '_> {
         }
         let prompts = self.takes.iter();
         for prompt in prompts.flat_map(|take| self.job.told(&take.prompt)) {
-            if !texts.contains_key(&prompt) {
-                let text = self.text(&tokenizer, &component, &prompt)?;
-                texts.insert(prompt, Arc::new(text));
+            if let Entry::Vacant(entry) = texts.entry(prompt) {
+                let text = self.text(&tokenizer, &component, entry.key())?;
+                entry.insert(Arc::new(text));
             }
         }
         self.texts.insert(stage.to_owned(), texts);

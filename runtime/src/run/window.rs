@@ -44,10 +44,10 @@ impl Windows {
             );
             return Err(wrong("window_overlap", overlap, help));
         }
-        let mut spans = vec![0..length];
-        let mut end = length;
+        let mut spans: Vec<Range<usize>> = Vec::new();
+        let mut end = 0;
         while end < frames {
-            let start = (end - overlap).min(frames - length);
+            let start = end.saturating_sub(overlap).min(frames - length);
             end = start + length;
             spans.push(start..end);
         }
@@ -232,12 +232,14 @@ mod tests {
 
     #[test]
     fn windows_cover_the_video_and_have_one_length() {
-        let spans =
-            |frames, length, overlap| Windows::spans(frames, length, overlap).expect("windows");
-        assert_eq!(spans(5, 9, 2), [0..5]);
-        assert_eq!(spans(9, 9, 2), [0..9]);
-        assert_eq!(spans(16, 9, 2), [0..9, 7..16]);
-        assert_eq!(spans(17, 9, 2), [0..9, 7..16, 8..17]);
+        let spans = |frames, length, overlap| -> Vec<(usize, usize)> {
+            let spans = Windows::spans(frames, length, overlap).expect("windows");
+            spans.iter().map(|span| (span.start, span.end)).collect()
+        };
+        assert_eq!(spans(5, 9, 2), [(0, 5)]);
+        assert_eq!(spans(9, 9, 2), [(0, 9)]);
+        assert_eq!(spans(16, 9, 2), [(0, 9), (7, 16)]);
+        assert_eq!(spans(17, 9, 2), [(0, 9), (7, 16), (8, 17)]);
         assert!(Windows::spans(17, 9, 0).is_err());
         assert!(Windows::spans(17, 9, 9).is_err());
     }
