@@ -70,7 +70,7 @@ def main():
     parser.add_argument("--layers", type=int, help="only the first blocks of the transformer")
     args = parser.parse_args()
     with open(args.header) as source:
-        released = json.load(source)
+        released = {"config": {}, **json.load(source)}
     if args.layers:
         cut(released, args.layers)
     write(args.out, *header_of(released["tensors"], released["config"]))

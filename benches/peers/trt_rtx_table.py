@@ -53,7 +53,7 @@ def compile_bundle(args, checkpoint, encoder, size, quant, out):
     for component in args.component:
         call += ["--only", component]
     if encoder:
-        call += ["--text-encoder", encoder]
+        call += ["--text-encoder", encoder, "--tokenizer", HERE / "../../examples/shapes/weights/tokenizer"]
     subprocess.run(call, check=True, capture_output=True, text=True)
 
 
