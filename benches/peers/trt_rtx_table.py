@@ -22,9 +22,11 @@ HERE = pathlib.Path(__file__).resolve().parent
 GB = 1e9
 
 
-def plan(model, sm, dims):
-    """The builder's report; `dims` fixes what is dynamic."""
-    options = [text for name, size in dims.items() for text in ("--dim", f"{name}={size}")]
+def plan(model, sm, dims, size):
+    """The builder's report; `dims` fixes what is dynamic, and the encoder encodes a whole video of `size`."""
+    options = [text for name, value in dims.items() for text in ("--dim", f"{name}={value}")]
+    width, height, frames = map(int, size.split("x"))
+    options += ["--shape", f"video=1x3x{frames}x{height}x{width}", "--shape", f"noise=1x128x{(frames + 7) // 8}x{height // 32}x{width // 32}"]
     call = [sys.executable, HERE / "trt_rtx_plan.py", model, "--sm", sm, *options]
     done = subprocess.run(call, capture_output=True, text=True)
     return json.loads(done.stdout) if done.stdout.startswith("{") else {"errors": [done.stderr.strip()[-200:]]}
@@ -98,7 +100,7 @@ def main():
                 plans = {stage["component"].replace(", ", "."): stage for stage in planned(args, size, quant, folder)["stages"]}
                 for sm in args.sm or ["89"]:
                     for model in sorted(bundle.glob("*.onnx")):
-                        report = plan(model, sm, {"B": 1, "T": 1, "M": 1})
+                        report = plan(model, sm, {"B": 1, "T": 1, "M": 1}, size)
                         row = {"size": size, "quant": quant, "sm": sm, "part": model.stem, "planned": plans.get(model.stem, {}), **report}
                         rows.append(row)
                         cell = lambda value: "" if value is None else f"{value / GB:.2f}"
