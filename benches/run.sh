@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Every figure of benches/README.md, one JSON file each, under benches/out (not in git).
-#   benches/run.sh [compile|dit|int8|int4|quality|rows|vae|length|start|sparse]...      PYTHON=python of an environment with peers/requirements.txt
+#   benches/run.sh [compile|dit|int8|int4|quality|rows|vae|length|long|start|sparse]...      PYTHON=python of an environment with peers/requirements.txt
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=${PYTHON:-python3} out=${OUT:-benches/out} rounds=${ROUNDS:-7}
@@ -56,6 +56,16 @@ bench_int8() {
 bench_length() {
   "$ltxc" compile presets/shapes.yaml -o "$out/shapes.bundle"
   "$python" benches/peers/decode_length.py --ltxc "$ltxc" --bundle "$out/shapes.bundle" --most 769 --decode whole 4 1 | tee "$out/length.txt"
+}
+
+# Peak memory of a whole run by the length of the video: windows of 33 frames, decoded 8 latent frames at a time.
+bench_long() {
+  "$ltxc" compile presets/shapes.yaml -o "$out/shapes.bundle"
+  local options=() frames
+  for frames in 97 257 769 2049; do
+    options+=(--wall "$frames=$ltxc run $out/shapes.bundle --prompt circle --frames $frames --steps 1 --height 96 --width 96 --decode 8 -o $out/long.mp4")
+  done
+  "$python" benches/peers/paired.py --rounds 1 --json "$out/long.json" "${options[@]}"
 }
 
 # The same with weights of 4 bits, against ours in fp32: time, error, bytes on disk.
