@@ -102,12 +102,12 @@ fn every_preset_of_a_release_has_its_config_and_names_no_files() {
     }
 }
 
-/// What the two kinds of pipeline come to, written out once so that both readers cannot be wrong alike.
+/// What the two kinds of pipeline come to, and the window of ours, written out once so that both readers cannot be wrong alike.
 #[test]
 fn the_settings_are_those_of_the_original_program() {
     let one = settings(&PresetFile::read(&config("ltxv-2b-0.9.6-distilled"), &[]).unwrap());
     let expected = serde_json::json!({
-        "height": 704, "width": 1216, "frames": 121, "fps": 30.0, "seed": 171198,
+        "height": 704, "width": 1216, "frames": 121, "window": 257, "fps": 30.0, "seed": 171198,
         "negative_prompt": "worst quality, inconsistent motion, blurry, jittery, distorted",
         "image_cond_noise_scale": 0.15, "max_tokens": 256, "noise": "original",
         "steps": 8, "sampler": "from_checkpoint", "guidance_scale": 1, "stg_scale": 0,

@@ -224,7 +224,7 @@ fn in_silence(shared: &[Entry], passes: &[&[Entry]]) -> Vec<(&'static str, Kind)
     found
 }
 
-/// Of its command line first, then of its pipeline.
+/// Of its command line first, then of its pipeline. The window is ours: that program makes no video longer than 257 frames.
 fn own_defaults() -> Vec<(&'static str, Kind)> {
     let negative = "worst quality, inconsistent motion, blurry, jittery, distorted";
     vec![
@@ -233,6 +233,7 @@ fn own_defaults() -> Vec<(&'static str, Kind)> {
         ("height", Kind::Int(704)),
         ("width", Kind::Int(1216)),
         ("num_frames", Kind::Int(121)),
+        ("window", Kind::Int(257)),
         ("frame_rate", Kind::Int(30)),
         ("image_cond_noise_scale", Kind::Float(0.15)),
         ("text_encoder_max_tokens", Kind::Int(256)),
