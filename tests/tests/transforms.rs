@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use ltxc_ir::attrs::Per;
 use ltxc_ir::{Array, Graph, NodeId, Op, Reuse, parse, print, verify};
-use ltxc_passes::transforms::hand_over::hand_over_narrow;
+use ltxc_passes::transforms::hand_over::{hand_over_narrow, links_of_parts};
 use ltxc_passes::transforms::hoist::{held_bytes, hoist};
 use ltxc_passes::transforms::reuse::{ReuseError, reuse_steps};
 use ltxc_passes::transforms::split::{Part, split};
@@ -84,8 +84,9 @@ fn parts_hand_on_as_narrow_as_is_read() {
             .iter()
             .map(|part| with_graph(part, in_f16(part.graph.clone())))
             .collect();
-        let graphs = parts.iter().map(|part| part.graph.clone()).collect();
-        let handed = hand_over_narrow(graphs, &outputs).unwrap_or_else(|e| panic!("{e}"));
+        let graphs: Vec<Graph> = parts.iter().map(|part| part.graph.clone()).collect();
+        let links = links_of_parts(&graphs, &outputs);
+        let handed = hand_over_narrow(&graphs, &links).unwrap_or_else(|e| panic!("{e}"));
         let handed = parts.iter().zip(handed);
         let handed: Vec<Part> = handed
             .map(|(part, graph)| with_graph(part, graph))

@@ -13,7 +13,7 @@ use ltxc_front::{
 use ltxc_ir::attrs::Per;
 use ltxc_ir::{Graph, Verified, verify};
 use ltxc_passes::memory;
-use ltxc_passes::transforms::hand_over::hand_over_narrow;
+use ltxc_passes::transforms::hand_over::{Link, hand_over_narrow, links_of_parts};
 use ltxc_passes::transforms::split::Part;
 use ltxc_passes::{Capabilities, PassError, PassReport, PassSpec};
 use serde_json::Value as Json;
@@ -312,10 +312,12 @@ impl Project {
         let outputs = graph.graph_outputs().iter().map(|(name, _)| name.clone());
         let outputs: BTreeSet<String> = outputs.collect();
         let parts = self.parts(graph)?.into_iter();
-        let parts: Outcome<Vec<_>> = parts
-            .map(|part| self.lower_to_budget(driver, component, &passes, part))
-            .collect();
-        handed_over(parts?, &outputs)
+        let lowered = parts.map(|part| self.lower_to_budget(driver, component, &passes, part));
+        let mut parts = lowered.collect::<Outcome<Vec<_>>>()?;
+        let graphs: Vec<Graph> = parts.iter().map(|part| (*part.graph).clone()).collect();
+        let links = links_of_parts(&graphs, &outputs);
+        hand_over(&mut parts.iter_mut().collect::<Vec<_>>(), &links)?;
+        Ok(parts)
     }
 
     /// Takes tokens in chunks, smaller and smaller, until the part fits the budget.
@@ -402,14 +404,14 @@ impl Project {
     }
 }
 
-/// The parts of a component, handing values on as narrow as they are read.
-fn handed_over(mut parts: Vec<Compiled>, outputs: &BTreeSet<String>) -> Outcome<Vec<Compiled>> {
-    let graphs = parts.iter().map(|part| (*part.graph).clone()).collect();
-    let graphs = hand_over_narrow(graphs, outputs).map_err(|e| Failure::Bug(e.to_string()))?;
-    for (part, graph) in parts.iter_mut().zip(graphs) {
-        part.graph = verify(graph).map_err(|errors| Failure::Bug(format!("{errors:?}")))?;
+/// Rewrites graphs that are linked so that they hand values on as narrow as they are read.
+pub(crate) fn hand_over(compiled: &mut [&mut Compiled], links: &[Link]) -> Outcome {
+    let graphs: Vec<Graph> = compiled.iter().map(|one| (*one.graph).clone()).collect();
+    let graphs = hand_over_narrow(&graphs, links).map_err(|e| Failure::Bug(e.to_string()))?;
+    for (one, graph) in compiled.iter_mut().zip(graphs) {
+        one.graph = verify(graph).map_err(|errors| Failure::Bug(format!("{errors:?}")))?;
     }
-    Ok(parts)
+    Ok(())
 }
 
 /// Numbers of tokens of a chunk that a memory budget tries, each half of the one before.

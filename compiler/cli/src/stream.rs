@@ -4,10 +4,11 @@ use ltxc_bundle::{Flow, StageOp, State, StepModels, StreamStage};
 use ltxc_export::StageSource;
 use ltxc_ir::attrs::Per;
 use ltxc_ir::{Graph, Verified};
+use ltxc_passes::transforms::hand_over::Link;
 use ltxc_passes::transforms::split::Part;
 use ltxc_passes::transforms::stream::{self, Kind, Stage, StreamError};
 
-use crate::compile::{Compiled, Project};
+use crate::compile::{Compiled, Project, hand_over};
 use crate::failure::{Failure, Outcome};
 use crate::sizes::LatentGrid;
 
@@ -80,24 +81,17 @@ fn narrowed(mut stages: Vec<CompiledStage>) -> Outcome<Vec<CompiledStage>> {
     let of_states = of_states.map(|state| (&state.output, &state.input));
     let between = stages.iter().flat_map(|stage| &stage.stage.outputs);
     let between = between.map(|flow| (&flow.name, &flow.name));
-    let link = |(output, input): (&String, &String)| stream::Link {
+    let link = |(output, input): (&String, &String)| Link {
         output: output.clone(),
         input: input.clone(),
     };
     let last = stages
         .last()
         .map_or(&[][..], |stage| &stage.stage.outputs[..]);
-    let kept = |link: &stream::Link| last.iter().all(|flow| flow.name != link.output);
+    let kept = |link: &Link| last.iter().all(|flow| flow.name != link.output);
     let links: Vec<_> = of_states.chain(between).map(link).filter(kept).collect();
-    let steps = stages.iter().flat_map(|stage| &stage.steps);
-    let graphs: Vec<Graph> = steps.map(|step| (*step.graph).clone()).collect();
-    let graphs = stream::narrow_links(&graphs, &links);
-    let graphs = graphs.map_err(|e| Failure::Bug(e.to_string()))?;
     let steps = stages.iter_mut().flat_map(|stage| &mut stage.steps);
-    for (step, graph) in steps.zip(graphs) {
-        let verified = ltxc_ir::verify(graph);
-        step.graph = verified.map_err(|errors| Failure::Bug(format!("{errors:?}")))?;
-    }
+    hand_over(&mut steps.collect::<Vec<_>>(), &links)?;
     Ok(stages)
 }
 

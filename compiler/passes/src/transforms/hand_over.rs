@@ -1,59 +1,74 @@
-//! Values between parts, in the type in which they are read.
+//! Values between graphs, in the type in which they are read.
 //!
-//! Parts are cut before the passes, so a value is handed on in f32 even where a recipe lets every reader round it first.
-//! After the passes the part that makes it may round it, once: what is kept for a video is then half as large, and no
-//! step rounds it again. The numbers are the same.
+//! Rules keep the types of inputs and outputs, so parts of a component, and steps of a stream, hand values on in f32 even
+//! where a recipe lets every reader round them first. After the passes the graph that makes a value may round it, once:
+//! what is kept is then half as large, and nobody rounds it again. The numbers are the same.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use ltxc_ir::op::{Cast, Input};
 use ltxc_ir::{Dtype, Graph, GraphError, NodeId, Op, drop_dead};
 
-/// Lets the parts of a component hand on in a narrower type what all readers round to it. `outputs` are the component's
-/// own, which keep their types.
-pub fn hand_over_narrow(
-    parts: Vec<Graph>,
-    outputs: &BTreeSet<String>,
-) -> Result<Vec<Graph>, GraphError> {
-    let mut wanted: BTreeMap<String, Option<Dtype>> = BTreeMap::new();
-    for (at, part) in parts.iter().enumerate() {
-        let made = parts[..at].iter().flat_map(Graph::graph_outputs);
-        let made: BTreeSet<&String> = made.map(|(name, _)| name).collect();
-        for id in part.graph_inputs() {
-            let name = &part.node(*id).name;
-            if made.contains(name) && !outputs.contains(name) {
-                let narrow = read_as(part, *id);
-                let known = wanted.entry(name.clone()).or_insert(narrow);
-                *known = known.filter(|known| Some(*known) == narrow);
-            }
+/// A value that some graphs give by one name and others take by another.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Link {
+    /// The output that gives it.
+    pub output: String,
+    /// The input that takes it.
+    pub input: String,
+}
+
+/// What parts of a component hand on, by the same name at both ends, but for the component's own outputs.
+pub fn links_of_parts(parts: &[Graph], outputs: &BTreeSet<String>) -> Vec<Link> {
+    let made = parts.iter().flat_map(Graph::graph_outputs);
+    let made: BTreeSet<&String> = made.map(|(name, _)| name).collect();
+    let inner = made.into_iter().filter(|name| !outputs.contains(*name));
+    let link = |name: &String| Link {
+        output: name.clone(),
+        input: name.clone(),
+    };
+    inner.map(link).collect()
+}
+
+/// Lets the graphs hand on in a narrower type what all readers of a link round to it.
+pub fn hand_over_narrow(graphs: &[Graph], links: &[Link]) -> Result<Vec<Graph>, GraphError> {
+    let (mut inputs, mut outputs) = (BTreeMap::new(), BTreeMap::new());
+    for link in links {
+        if let Some(to) = read_as(graphs, &link.input) {
+            inputs.insert(link.input.as_str(), to);
+            outputs.insert(link.output.as_str(), to);
         }
     }
-    wanted.retain(|_, narrow| narrow.is_some());
-    let narrow: BTreeMap<String, Dtype> = wanted
-        .into_iter()
-        .filter_map(|(name, to)| Some((name, to?)))
-        .collect();
-    match narrow.is_empty() {
-        true => Ok(parts),
-        false => parts.iter().map(|part| narrowed(part, &narrow)).collect(),
-    }
+    let narrowed = graphs
+        .iter()
+        .map(|graph| narrowed(graph, &inputs, &outputs));
+    narrowed.collect()
 }
+
+type Types<'a> = BTreeMap<&'a str, Dtype>;
 
 /// The narrower type to which every reader of an input rounds it.
-fn read_as(part: &Graph, id: NodeId) -> Option<Dtype> {
-    let users = part.users_of(id);
-    let mut types = users.iter().map(|user| match &part.node(*user).op {
-        Op::Cast(Cast { to }) => Some(*to),
-        _ => None,
+fn read_as(graphs: &[Graph], name: &str) -> Option<Dtype> {
+    let takers = graphs.iter().filter_map(|graph| {
+        let id = graph.find(name)?;
+        matches!(graph.node(id).op, Op::Input(_)).then_some((graph, id))
     });
-    let first = types.next().flatten()?;
-    let narrower = first.is_float() && first.bytes() < part.node(id).fact.dtype.bytes();
-    let all = !part.is_output(id) && types.all(|to| to == Some(first));
-    (narrower && all).then_some(first)
+    let mut types = takers.flat_map(|(graph, id)| {
+        let width = graph.node(id).fact.dtype.bytes();
+        let cast = move |user: NodeId| match &graph.node(user).op {
+            Op::Cast(Cast { to }) if !graph.is_output(id) => {
+                (to.is_float() && to.bytes() < width).then_some(*to)
+            }
+            _ => None,
+        };
+        graph.users_of(id).into_iter().map(cast)
+    });
+    let first = types.next()??;
+    types.all(|to| to == Some(first)).then_some(first)
 }
 
-/// The part with these inputs and outputs in other types.
-fn narrowed(part: &Graph, narrow: &BTreeMap<String, Dtype>) -> Result<Graph, GraphError> {
+/// The graph with these inputs and outputs in other types.
+fn narrowed(part: &Graph, taken: &Types<'_>, given: &Types<'_>) -> Result<Graph, GraphError> {
     let mut graph = Graph::new(part.name.clone());
     graph.doc.clone_from(&part.doc);
     graph.sizes = part.sizes.clone();
@@ -63,12 +78,12 @@ fn narrowed(part: &Graph, narrow: &BTreeMap<String, Dtype>) -> Result<Graph, Gra
         let node = part.node(id);
         let inputs = part.inputs_of(id);
         if let (Op::Cast(_), Some(Some(read))) = (&node.op, inputs.first())
-            && is_narrowed_input(part, *read, narrow)
+            && is_narrowed_input(part, *read, taken)
         {
             made.insert(id, made[read]);
             continue;
         }
-        let op = match (&node.op, narrow.get(&node.name)) {
+        let op = match (&node.op, taken.get(node.name.as_str())) {
             (Op::Input(input), Some(to)) => Op::Input(Input {
                 dtype: *to,
                 ..input.clone()
@@ -76,14 +91,14 @@ fn narrowed(part: &Graph, narrow: &BTreeMap<String, Dtype>) -> Result<Graph, Gra
             (op, _) => op.clone(),
         };
         let inputs: Vec<_> = inputs.iter().map(|id| id.map(|id| made[&id])).collect();
-        let name = match rounds(part, id, narrow) {
+        let name = match rounds(part, id, given) {
             true => format!("{}.wide", node.name),
             false => node.name.clone(),
         };
         made.insert(id, graph.add(&name, op, &inputs, node.origin.clone())?);
     }
     for (name, id) in part.graph_outputs() {
-        let value = match narrow.get(name) {
+        let value = match given.get(name.as_str()) {
             Some(to) => rounded(&mut graph, name, made[id], *to)?,
             None => made[id],
         };
@@ -93,16 +108,16 @@ fn narrowed(part: &Graph, narrow: &BTreeMap<String, Dtype>) -> Result<Graph, Gra
     Ok(graph)
 }
 
-fn is_narrowed_input(part: &Graph, id: NodeId, narrow: &BTreeMap<String, Dtype>) -> bool {
+fn is_narrowed_input(part: &Graph, id: NodeId, taken: &Types<'_>) -> bool {
     let node = part.node(id);
-    matches!(node.op, Op::Input(_)) && narrow.contains_key(&node.name)
+    matches!(node.op, Op::Input(_)) && taken.contains_key(node.name.as_str())
 }
 
 /// Whether a value is handed on and goes by the name that the rounded one takes.
-fn rounds(part: &Graph, id: NodeId, narrow: &BTreeMap<String, Dtype>) -> bool {
+fn rounds(part: &Graph, id: NodeId, given: &Types<'_>) -> bool {
     let name = &part.node(id).name;
     let handed = |(output, value): &(String, NodeId)| output == name && *value == id;
-    narrow.contains_key(name) && part.graph_outputs().iter().any(handed)
+    given.contains_key(name.as_str()) && part.graph_outputs().iter().any(handed)
 }
 
 /// The value in a narrower type: what it was widened from, where that has the type.

@@ -15,14 +15,12 @@
 
 mod cut;
 mod motion;
-mod narrow;
 mod step;
 mod time;
 
 use ltxc_ir::{Fact, Graph, GraphError, Size};
 use thiserror::Error;
 
-pub use narrow::{Link, narrow_links};
 pub use time::Frames;
 
 use time::Time;
