@@ -6,6 +6,7 @@
 
 mod emit;
 mod ops;
+mod order;
 pub(crate) mod proto;
 mod sizes;
 mod weight;

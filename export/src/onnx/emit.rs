@@ -8,6 +8,7 @@ use ltxc_ir::{Dtype, Fact, Graph, NodeId, Op, Size, Verified, narrow};
 use prost::Message;
 use thiserror::Error;
 
+use super::order::file_order;
 use super::proto::*;
 use super::weight::{WeightPlan, weight_expression};
 
@@ -274,7 +275,10 @@ impl<'g> Emitter<'g> {
         }
     }
 
-    fn finish(self) -> Vec<u8> {
+    fn finish(mut self) -> Vec<u8> {
+        let outputs = self.proto.output.iter().map(|port| port.name.as_str());
+        let nodes = std::mem::take(&mut self.proto.node);
+        self.proto.node = file_order(nodes, outputs);
         let version = |domain: &&str| {
             if domain.is_empty() {
                 self.dialect.opset
