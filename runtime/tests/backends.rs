@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 
 use half::{bf16, f16};
 use ltxc_runtime::backend::{
-    Backend, BackendError, BackendOptions, Dim, Provider, Runtime, Session, open,
+    Backend, BackendError, BackendOptions, Dim, Prepack, Provider, Runtime, Session, open,
 };
 use ltxc_runtime::tensor::{DType, Data, Tensor};
 
@@ -290,7 +290,7 @@ fn the_log_hears_warnings() {
 fn arena_and_prepacking_can_be_off() {
     let options = BackendOptions {
         arena: false,
-        prepack: false,
+        prepack: Prepack::Never,
         ..options(Runtime::OnnxRuntime)
     };
     let (inputs, expected) = linear_case();

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use ltxc_front::Role;
+use ltxc_runtime::backend::Prepack;
 use ltxc_runtime::calibrate::Method;
 use ltxc_runtime::run::Pieces;
 
@@ -196,6 +197,18 @@ pub struct CompileArgs {
 #[derive(Debug, Args)]
 pub struct RunArgs {
     /// Bundle, or a preset that is compiled into the cache first.
+/// How a runtime works.
+#[derive(Clone, Copy, Debug, Default, Args)]
+pub struct RuntimeArgs {
+    /// Threads; one per core where left out.
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
+    /// Rearrange weights when they are loaded, which takes a while and makes calls faster: auto, where a model is called
+    /// more than a few times; always; never. ONNX Runtime on the CPU only.
+    #[arg(long, value_name = "WHEN", default_value = "auto")]
+    pub prepack: Prepack,
+}
+
     pub source: String,
     /// What the video shows.
     #[arg(short, long, value_name = "TEXT")]
@@ -280,9 +293,9 @@ pub struct RunArgs {
     /// Print the result as JSON.
     #[arg(long)]
     pub json: bool,
-    /// Threads; one per core where left out.
-    #[arg(long, value_name = "N")]
-    pub threads: Option<usize>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub runtime: RuntimeArgs,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub project: ProjectArgs,
@@ -310,9 +323,9 @@ pub struct ExecArgs {
     /// Print the seconds of each run as a JSON list.
     #[arg(long)]
     pub json: bool,
-    /// Threads; one per core where left out.
-    #[arg(long, value_name = "N")]
-    pub threads: Option<usize>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub runtime: RuntimeArgs,
 }
 
 /// `ltxc decode`
@@ -334,9 +347,9 @@ pub struct DecodeArgs {
     /// Seed of the noise that some decoders add.
     #[arg(long, value_name = "SEED")]
     pub seed: Option<u64>,
-    /// Threads; one per core where left out.
-    #[arg(long, value_name = "N")]
-    pub threads: Option<usize>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub runtime: RuntimeArgs,
     /// Print how long it took as JSON.
     #[arg(long)]
     pub json: bool,
@@ -366,9 +379,9 @@ pub struct CalibrateArgs {
     /// Seed of the first video; the others follow.
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
-    /// Threads; one per core where left out.
-    #[arg(long, value_name = "N")]
-    pub threads: Option<usize>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub runtime: RuntimeArgs,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub project: ProjectArgs,
@@ -565,9 +578,9 @@ pub struct SampleArgs {
     /// Videos denoised in one call, where nothing is given.
     #[arg(long, value_name = "N", default_value_t = 4)]
     pub together: usize,
-    /// Threads; one per core where left out.
-    #[arg(long, value_name = "N")]
-    pub threads: Option<usize>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub runtime: RuntimeArgs,
     /// Print the result as JSON, with every video.
     #[arg(long)]
     pub json: bool,

@@ -7,7 +7,7 @@ use ltxc_front::section_of;
 use ltxc_runtime::backend::BackendOptions;
 use ltxc_runtime::run::{Pieces, Runner, RunnerOptions};
 
-use crate::args::ProjectArgs;
+use crate::args::{ProjectArgs, RuntimeArgs};
 use crate::cache;
 use crate::commands::{options, overrides};
 use crate::compile::Project;
@@ -57,10 +57,11 @@ pub fn defaults(source: &str, project: &ProjectArgs) -> Outcome<Settings> {
 }
 
 /// Options of a runner; with `keep` its components stay in memory between calls, else one at a time is there.
-pub fn runner_options(threads: Option<usize>, keep: bool) -> RunnerOptions {
+pub fn runner_options(args: RuntimeArgs, keep: bool) -> RunnerOptions {
     RunnerOptions {
         backend: BackendOptions {
-            threads,
+            threads: args.threads,
+            prepack: args.prepack,
             ..BackendOptions::default()
         },
         keep,
@@ -70,7 +71,7 @@ pub fn runner_options(threads: Option<usize>, keep: bool) -> RunnerOptions {
 }
 
 /// A runner by those options.
-pub fn runner(bundle: Bundle, threads: Option<usize>, keep: bool) -> Outcome<Runner> {
-    let options = runner_options(threads, keep);
+pub fn runner(bundle: Bundle, args: RuntimeArgs, keep: bool) -> Outcome<Runner> {
+    let options = runner_options(args, keep);
     Runner::open(bundle, &options, &|text| note!("{text}")).map_err(|e| Failure::Input(e.into()))
 }

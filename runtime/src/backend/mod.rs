@@ -36,7 +36,56 @@ pub trait Backend: Send + Sync {
     /// # Errors
     ///
     /// [`BackendError`] when the file is missing, malformed or not supported.
-    fn load(&self, model: &Path) -> Result<Box<dyn Session>, BackendError>;
+    fn load(&self, model: &Path) -> Result<Box<dyn Session>, BackendError> {
+        self.load_for(model, Calls::Many)
+    }
+
+    /// As [`Self::load`], for few or many calls.
+    fn load_for(&self, model: &Path, calls: Calls) -> Result<Box<dyn Session>, BackendError>;
+}
+
+/// How often a model will be called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Calls {
+    /// Once or twice: what takes long to prepare does not pay.
+    Few,
+    /// Again and again.
+    Many,
+}
+
+/// Whether weights are rearranged when a model is loaded: calls are faster, loading is slower.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Prepack {
+    /// For many calls.
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+impl Prepack {
+    /// Whether it is done for so many calls.
+    pub fn does(self, calls: Calls) -> bool {
+        match self {
+            Self::Auto => calls == Calls::Many,
+            Self::Always => true,
+            Self::Never => false,
+        }
+    }
+}
+
+impl std::str::FromStr for Prepack {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "always" => Ok(Self::Always),
+            "never" => Ok(Self::Never),
+            _ => Err("write auto, always or never".to_owned()),
+        }
+    }
 }
 
 /// A loaded model.
@@ -143,9 +192,8 @@ pub struct BackendOptions {
     pub threads: Option<usize>,
     /// Keep freed buffers for the next run: faster, but the peak stays taken.
     pub arena: bool,
-    /// Rearrange weights at load: faster runs, but a second copy in memory and
-    /// a slower load.
-    pub prepack: bool,
+    /// Rearrange weights at load, where the runtime does that.
+    pub prepack: Prepack,
     /// Let [`open`] call [`setup()`] when no ONNX Runtime library is found.
     pub install: bool,
     /// Receives warnings; without it they are dropped.
@@ -160,7 +208,7 @@ impl Default for BackendOptions {
             device: 0,
             threads: None,
             arena: true,
-            prepack: true,
+            prepack: Prepack::default(),
             install: true,
             log: None,
         }

@@ -25,8 +25,8 @@ use ::ort::session::{SessionInputValue, SessionOutputs};
 use self::journal::Journal;
 use self::library::Places;
 use super::{
-    Backend, BackendError, BackendOptions, Held, Port, Provider, Runtime, Session, Values, guarded,
-    port,
+    Backend, BackendError, BackendOptions, Calls, Held, Port, Provider, Runtime, Session, Values,
+    guarded, port,
 };
 use crate::tensor::Tensor;
 
@@ -62,7 +62,7 @@ pub(super) fn open(
         options: options.clone(),
     };
     // A provider that cannot be registered is reported here, not at the first load.
-    backend.builder(&Journal::default())?;
+    backend.builder(&Journal::default(), Calls::Many)?;
     Ok(Box::new(backend))
 }
 
@@ -89,13 +89,13 @@ fn loaded(install: bool, report: &dyn Fn(&str)) -> Result<Arc<Loaded>, BackendEr
 }
 
 impl OrtBackend {
-    fn builder(&self, journal: &Journal) -> Result<SessionBuilder, BackendError> {
+    fn builder(&self, journal: &Journal, calls: Calls) -> Result<SessionBuilder, BackendError> {
         let failed = |reason| BackendError::Run {
             runtime: Runtime::OnnxRuntime,
             reason,
         };
         let builder = self
-            .plain_builder(journal)
+            .plain_builder(journal, calls)
             .map_err(|error| failed(error.to_string()))?;
         self.loaded.journal.drain();
         builder
@@ -106,11 +106,13 @@ impl OrtBackend {
             })
     }
 
-    fn plain_builder(&self, journal: &Journal) -> ::ort::Result<SessionBuilder> {
+    fn plain_builder(&self, journal: &Journal, calls: Calls) -> ::ort::Result<SessionBuilder> {
         let builder = ::ort::session::Session::builder(&self.loaded.environment)?
             .with_optimization_level(GraphOptimizationLevel::All)?
             .with_intra_threads(self.threads())?
-            .with_prepacking(self.options.prepack)?
+            // One block for all values of a call, planned at the second one: a sixth more memory, and no faster.
+            .with_memory_pattern(false)?
+            .with_prepacking(self.options.prepack.does(calls))?
             .with_auto_device(AutoDevicePolicy::PreferCPU)?
             .with_logger(journal.logger(self.options.log.clone()))?
             .with_log_level(LogLevel::Warning)?;
@@ -159,14 +161,14 @@ impl Backend for OrtBackend {
         &self.name
     }
 
-    fn load(&self, model: &Path) -> Result<Box<dyn Session>, BackendError> {
+    fn load_for(&self, model: &Path, calls: Calls) -> Result<Box<dyn Session>, BackendError> {
         if !model.is_file() {
             return Err(BackendError::NoModel {
                 path: model.to_path_buf(),
             });
         }
         let journal = Journal::default();
-        let mut builder = self.builder(&journal)?;
+        let mut builder = self.builder(&journal, calls)?;
         let session = guarded(|| {
             builder
                 .commit_from_file(model)

@@ -17,7 +17,8 @@ use tract_onnx::prelude::*;
 use tract_onnx::tract_hir::infer::InferenceModelExt;
 
 use super::{
-    Backend, BackendError, BackendOptions, Port, Provider, Runtime, Session, Values, guarded, port,
+    Backend, BackendError, BackendOptions, Calls, Port, Provider, Runtime, Session, Values,
+    guarded, port,
 };
 use crate::tensor::Tensor as HostTensor;
 
@@ -54,7 +55,7 @@ impl Backend for TractBackend {
         &self.name
     }
 
-    fn load(&self, model: &Path) -> Result<Box<dyn Session>, BackendError> {
+    fn load_for(&self, model: &Path, _: Calls) -> Result<Box<dyn Session>, BackendError> {
         if !model.is_file() {
             return Err(BackendError::NoModel {
                 path: model.to_path_buf(),

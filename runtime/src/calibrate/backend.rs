@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::range::Ranges;
-use crate::backend::{Backend, BackendError, Port, Session, Values};
+use crate::backend::{Backend, BackendError, Calls, Port, Session, Values};
 use crate::tensor::Tensor;
 
 /// A value that a model gives out magnitudes of.
@@ -60,11 +60,11 @@ impl Backend for Watching {
         self.inner.name()
     }
 
-    fn load(&self, model: &Path) -> Result<Box<dyn Session>, BackendError> {
+    fn load_for(&self, model: &Path, calls: Calls) -> Result<Box<dyn Session>, BackendError> {
         let Some(watched) = self.models.get(model) else {
-            return self.inner.load(model);
+            return self.inner.load_for(model, calls);
         };
-        let inner = self.inner.load(&watched.model)?;
+        let inner = self.inner.load_for(&watched.model, calls)?;
         let more = |port: &&Port| !watched.values.iter().any(|value| value.gives(&port.name));
         Ok(Box::new(WatchingSession {
             outputs: inner.outputs().iter().filter(more).cloned().collect(),

@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use ltxc_bundle::{Bundle, Manifest, TargetInfo};
+use ltxc_bundle::{Bundle, Manifest, StageOp, TargetInfo};
 
 use super::RunError;
 use super::component::{Component, Tensors, check_inputs};
 use super::decode::Pieces;
 use super::parts::LoadedPart;
 use super::ports::Spec;
-use crate::backend::{self, Backend, BackendOptions, Provider, Runtime, Session};
+use crate::backend::{self, Backend, BackendOptions, Calls, Provider, Runtime, Session};
 
 /// How a bundle is run.
 #[derive(Clone, Default)]
@@ -130,11 +130,12 @@ impl Runner {
             return Ok(Arc::clone(component));
         }
         let (spec, described) = (self.spec(name)?, self.described(name)?);
-        let mut parts = Vec::new();
+        let (mut parts, calls) = (Vec::new(), self.calls_of(name));
         for part in &described.parts {
-            parts.push(LoadedPart::new(part.clone(), self.model(&part.model)?));
+            let session = self.model_for(&part.model, calls)?;
+            parts.push(LoadedPart::new(part.clone(), session));
         }
-        let last = self.model(&described.model)?;
+        let last = self.model_for(&described.model, calls)?;
         let component = Arc::new(Component::new(name, spec.clone(), parts, last));
         if self.keep {
             loaded.insert(name.to_owned(), Arc::clone(&component));
@@ -150,7 +151,23 @@ impl Runner {
 
     /// A model file of the bundle, ready to run.
     pub(super) fn model(&self, file: &str) -> Result<Box<dyn Session>, RunError> {
-        Ok(self.backend.load(&self.bundle.path(file))?)
+        self.model_for(file, Calls::Many)
+    }
+
+    fn model_for(&self, file: &str, calls: Calls) -> Result<Box<dyn Session>, RunError> {
+        Ok(self.backend.load_for(&self.bundle.path(file), calls)?)
+    }
+
+    /// A text encoder that is dropped after its stage is called once for a prompt.
+    fn calls_of(&self, component: &str) -> Calls {
+        let encodes =
+            self.bundle.manifest.plan.stages.iter().any(
+                |stage| matches!(&stage.op, StageOp::EncodeText(op) if op.component == component),
+            );
+        match encodes && !self.keep {
+            true => Calls::Few,
+            false => Calls::Many,
+        }
     }
 
     pub(super) fn spec(&self, name: &str) -> Result<&Spec, RunError> {

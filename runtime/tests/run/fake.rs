@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use ltxc_bundle::{Bundle, FileEntry, MANIFEST, Manifest, hash_file};
-use ltxc_runtime::backend::{self, Backend, BackendError, Held, Session, Values};
+use ltxc_runtime::backend::{self, Backend, BackendError, Calls, Held, Session, Values};
 use ltxc_runtime::run::{Runner, Tensors};
 use ltxc_runtime::tensor::{DType, Tensor};
 use tempfile::TempDir;
@@ -51,7 +51,7 @@ impl Backend for Fake {
         "functions"
     }
 
-    fn load(&self, model: &Path) -> Result<Box<dyn Session>, BackendError> {
+    fn load_for(&self, model: &Path, _: Calls) -> Result<Box<dyn Session>, BackendError> {
         let name = model.file_stem().unwrap().to_string_lossy().into_owned();
         let function = Arc::clone(&self.functions.lock().unwrap()[&name]);
         let ports = self.ports.lock().unwrap().get(&name).cloned();

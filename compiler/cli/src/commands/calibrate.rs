@@ -40,8 +40,8 @@ pub fn command(args: &CalibrateArgs) -> Outcome {
     );
     let every = args.method.samples().then_some(args.every);
     let ranges = Arc::new(Mutex::new(BTreeMap::new()));
-    let (_folder, models) = watched_models(&bundle, every)?;
-    let options = session::runner_options(args.threads, false);
+    let (_folder, models) = watched_models(&bundle, wanted)?;
+    let options = session::runner_options(args.runtime, false);
     let runner = Runner::open_within(bundle, &options, &|text| note!("{text}"), |inner| {
         Box::new(Watching::new(inner, models, Arc::clone(&ranges)))
     });

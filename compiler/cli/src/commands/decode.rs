@@ -30,7 +30,7 @@ pub fn command(args: &DecodeArgs) -> Outcome {
         latents: None,
     }];
     output::check(&planned, &job)?;
-    let runner = runner(bundle, args.threads, false)?.with_pieces(args.decode);
+    let runner = runner(bundle, args.runtime, false)?.with_pieces(args.decode);
     let video = job.geometry().asked;
     let pieces = super::run::pieces(&runner, &job)?;
     note!(

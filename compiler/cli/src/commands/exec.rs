@@ -22,7 +22,7 @@ pub fn command(args: &ExecArgs) -> Outcome {
         )));
     }
     let inputs = file::read(&args.input).map_err(|e| Failure::Input(e.into()))?;
-    let runner = runner(bundle, args.threads, true)?;
+    let runner = runner(bundle, args.runtime, true)?;
     let mut seconds = Vec::new();
     let mut outputs = None;
     for _ in 0..args.repeat.max(1) {

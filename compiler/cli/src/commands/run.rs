@@ -29,7 +29,7 @@ pub fn command(args: &RunArgs) -> Outcome {
     let prompts = prompts.unwrap_or_else(|| vec![job.prompt().to_owned()]);
     let planned = takes::takes(args, &job, &prompts)?;
     output::check(&planned, &job)?;
-    let runner = runner(bundle, args.threads, false)?
+    let runner = runner(bundle, args.runtime, false)?
         .with_together(args.together)
         .with_pieces(args.decode);
     note!("{}", describe(&runner, &job, planned.len())?);

@@ -41,7 +41,7 @@ pub fn sample(
         job.timesteps().len()
     );
     let keep = args.given != Given::Nothing;
-    let runner = session::runner(bundle, args.threads, keep)?.with_together(args.together);
+    let runner = session::runner(bundle, args.runtime, keep)?.with_together(args.together);
     let seeds: Vec<u64> = (0..u64::from(args.prompts))
         .map(|k| args.seed.wrapping_add(k))
         .collect();
