@@ -304,9 +304,15 @@ fn arena_and_prepacking_can_be_off() {
 /// On a machine with CUDA this opens; anywhere else it must not.
 #[test]
 fn an_absent_provider_is_an_error_with_the_words_of_the_library() {
-    for provider in [Provider::Cuda, Provider::TensorRt, Provider::TensorRtRtx] {
+    for provider in [
+        Provider::Cuda,
+        Provider::TensorRt,
+        Provider::TensorRtRtx,
+        Provider::WebGpu,
+    ] {
         let options = BackendOptions {
             provider,
+            install: provider != Provider::WebGpu,
             ..options(Runtime::OnnxRuntime)
         };
         let Err(error) = open(&options, &|_| {}) else {

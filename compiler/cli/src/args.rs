@@ -92,7 +92,11 @@ pub enum Command {
         what: BenchCommand,
     },
     /// Fetch the ONNX Runtime library into the cache.
-    Setup,
+    Setup {
+        /// Its WebGPU provider too, for the target ort-webgpu.
+        #[arg(long)]
+        webgpu: bool,
+    },
     /// Print completions for a shell.
     #[command(after_help = "Example:
   ltxc completions bash > ~/.local/share/bash-completion/completions/ltxc")]
@@ -126,7 +130,7 @@ pub struct ProjectArgs {
     /// How FP8 weights without scales are meant: auto, plain or hadamard (rotated).
     #[arg(long, value_name = "HOW")]
     pub fp8: Option<String>,
-    /// Target: ort-cpu, ort-cuda, ort-tensorrt, tensorrt-rtx, tract, or a file.
+    /// Target: ort-cpu, ort-cuda, ort-tensorrt, tensorrt-rtx, ort-webgpu, tract, or a file.
     #[arg(long, value_name = "NAME")]
     pub target: Option<String>,
     /// Number format: the name of a recipe, or a file. May be repeated; instead of the preset's.

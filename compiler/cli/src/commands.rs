@@ -17,6 +17,7 @@ mod run;
 use std::path::{Path, PathBuf};
 
 use ltxc_export::checkpoint::Fp8;
+use ltxc_runtime::backend::Package;
 
 use crate::args::{Command, ProjectArgs};
 use crate::compile::CompileOptions;
@@ -39,15 +40,20 @@ pub fn dispatch(command: Command) -> Outcome {
         Command::Diff(args) => diff::command(&args),
         Command::Inspect(args) => inspect::command(&args),
         Command::Bench { what } => bench::command(&what),
-        Command::Setup => setup(),
+        Command::Setup { webgpu } => setup(webgpu),
         Command::Completions { shell } => completions(shell),
     }
 }
 
-fn setup() -> Outcome {
-    let path = ltxc_runtime::backend::setup::setup(&|text| note!("{text}"))
-        .map_err(|e| Failure::Input(e.into()))?;
-    say!("{}", path.display());
+fn setup(webgpu: bool) -> Outcome {
+    let packages = [Package::ONNX_RUNTIME]
+        .into_iter()
+        .chain(webgpu.then_some(Package::WEBGPU));
+    for package in packages {
+        let path = ltxc_runtime::backend::setup(package, &|text| note!("{text}"))
+            .map_err(|e| Failure::Input(e.into()))?;
+        say!("{}", path.display());
+    }
     Ok(())
 }
 

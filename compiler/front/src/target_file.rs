@@ -144,7 +144,7 @@ fn pass(reader: &mut Reader, tree: &Tree, what: &str) -> Read<PassEntry> {
 }
 
 /// The providers a target may name.
-const PROVIDERS: &[&str] = &["cpu", "cuda", "tensorrt", "tensorrt_rtx"];
+const PROVIDERS: &[&str] = &["cpu", "cuda", "tensorrt", "tensorrt_rtx", "webgpu"];
 
 impl TargetFile {
     /// Reads a target file.

@@ -22,7 +22,7 @@ use std::sync::Arc;
 
 pub use held::{Held, Values};
 pub use port::{Dim, InputFault, Port};
-pub use setup::{SetupError, setup};
+pub use setup::{Package, SetupError, setup};
 
 use crate::tensor::Tensor;
 
@@ -31,7 +31,7 @@ pub trait Backend: Send + Sync {
     /// The runtime and provider, for messages.
     fn name(&self) -> &str;
 
-    /// Makes an ONNX model ready to run; external data is looked up beside it.
+    /// Makes an ONNX model ready for many calls; external data is looked up beside it.
     ///
     /// # Errors
     ///
@@ -150,6 +150,8 @@ pub enum Provider {
     TensorRt,
     /// NVIDIA TensorRT for RTX, with CUDA for what it does not take.
     TensorRtRtx,
+    /// WebGPU (Vulkan, Metal, Direct3D 12) by a plugin; operators without a kernel run on the processor.
+    WebGpu,
 }
 
 impl fmt::Display for Runtime {
@@ -168,6 +170,7 @@ impl fmt::Display for Provider {
             Provider::Cuda => "CUDA",
             Provider::TensorRt => "TensorRT",
             Provider::TensorRtRtx => "TensorRT for RTX",
+            Provider::WebGpu => "WebGPU",
         })
     }
 }

@@ -10,6 +10,7 @@
 mod journal;
 mod library;
 mod value;
+mod webgpu;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -61,6 +62,9 @@ pub(super) fn open(
         loaded: loaded(options.install, report)?,
         options: options.clone(),
     };
+    if options.provider == Provider::WebGpu {
+        webgpu::register(&backend.loaded.environment, options.install, report)?;
+    }
     // A provider that cannot be registered is reported here, not at the first load.
     backend.builder(&Journal::default(), Calls::Many)?;
     Ok(Box::new(backend))
@@ -98,6 +102,10 @@ impl OrtBackend {
             .plain_builder(journal, calls)
             .map_err(|error| failed(error.to_string()))?;
         self.loaded.journal.drain();
+        let builder = match self.options.provider {
+            Provider::WebGpu => webgpu::on_device(builder, &self.loaded.environment)?,
+            _ => builder,
+        };
         builder
             .with_execution_providers(self.providers())
             .map_err(|error| BackendError::Provider {
@@ -146,7 +154,7 @@ impl OrtBackend {
         };
         let cpu = ep::CPU::default().with_arena_allocator(self.options.arena);
         let mut providers = match self.options.provider {
-            Provider::Cpu => Vec::new(),
+            Provider::Cpu | Provider::WebGpu => Vec::new(),
             Provider::Cuda => vec![cuda()],
             Provider::TensorRt => vec![tensorrt(), cuda()],
             Provider::TensorRtRtx => vec![rtx(), cuda()],
@@ -186,7 +194,8 @@ impl Backend for OrtBackend {
             inputs,
             outputs,
             device: match self.options.provider {
-                Provider::Cpu => None,
+                // Results of WebGPU come back to the host.
+                Provider::Cpu | Provider::WebGpu => None,
                 Provider::Cuda | Provider::TensorRt | Provider::TensorRtRtx => {
                     Some(self.options.device)
                 }

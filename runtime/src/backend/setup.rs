@@ -1,6 +1,6 @@
-//! Gets the ONNX Runtime library once, for all later runs.
+//! Gets the ONNX Runtime library, and its WebGPU provider, once, for all later runs.
 //!
-//! The library is one file out of the `onnxruntime` wheel of a pinned version.
+//! A library is one file out of a wheel of a pinned version.
 //! The user's own pip fetches the wheel, so mirrors, proxies and certificates
 //! configured there hold here too, and which Python runs pip does not matter.
 //! pip checks the wheel against a pinned hash and so does this module; nothing
@@ -22,18 +22,19 @@ use tempfile::{NamedTempFile, TempDir};
 
 use self::wheel::Wheel;
 
-/// The version of ONNX Runtime that [`setup`] installs.
-pub const VERSION: &str = "1.31.1";
+pub use wheel::Package;
 
 /// Why the library could not be installed.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
     /// There is no wheel for this machine.
     #[error(
-        "there is no ONNX Runtime {VERSION} wheel for {os} on {arch}: build or install the library \
-         and set ORT_DYLIB_PATH to it"
+        "there is no {package} wheel for {os} on {arch}: build or install the library and set {} \
+         to it", package.variable
     )]
     Platform {
+        /// What has none.
+        package: Package,
         /// The operating system.
         os: &'static str,
         /// The processor.
@@ -53,27 +54,33 @@ pub enum SetupError {
     },
     /// pip did not get the wheel.
     #[error(
-        "pip could not get onnxruntime {VERSION} ({words}): check the network and pip's \
-         configuration and try again, or set ORT_DYLIB_PATH to a library that you have"
+        "pip could not get {package} ({words}): check the network and pip's configuration and try \
+         again, or set {} to a library that you have", package.variable
     )]
     Pip {
+        /// What it was to get.
+        package: Package,
         /// pip's last words.
         words: String,
     },
     /// The wheel is not the pinned one.
     #[error(
-        "the onnxruntime {VERSION} wheel is not the expected one (sha256 should be {expected}; \
-         {found}): do not use it, and check the package index that pip is configured for"
+        "the {package} wheel is not the expected one (sha256 should be {expected}; {found}): do not \
+         use it, and check the package index that pip is configured for"
     )]
     Hash {
+        /// What it should be.
+        package: Package,
         /// The pinned hash.
         expected: String,
         /// The hash found, or pip's words about it.
         found: String,
     },
     /// The wheel lacks the library.
-    #[error("the library cannot be unpacked from the onnxruntime {VERSION} wheel: {reason}")]
+    #[error("the library cannot be unpacked from the {package} wheel: {reason}")]
     Wheel {
+        /// Which wheel.
+        package: Package,
         /// What is wrong with it.
         reason: String,
     },
@@ -87,22 +94,22 @@ pub enum SetupError {
     },
 }
 
-/// Installs the library unless it is there, and returns its path.
+/// Installs a library unless it is there, and returns its path.
 ///
 /// # Errors
 ///
 /// [`SetupError`] says in one sentence what to do.
-pub fn setup(report: &dyn Fn(&str)) -> Result<PathBuf, SetupError> {
-    Installer::from_env()?.install(report)
+pub fn setup(package: Package, report: &dyn Fn(&str)) -> Result<PathBuf, SetupError> {
+    Installer::from_env(package)?.install(report)
 }
 
-/// Where [`setup`] puts the library.
+/// Where [`setup`] puts a library.
 ///
 /// # Errors
 ///
 /// [`SetupError::NoCache`] or [`SetupError::Platform`].
-pub fn installed_path() -> Result<PathBuf, SetupError> {
-    Ok(Installer::from_env()?.target())
+pub fn installed_path(package: Package) -> Result<PathBuf, SetupError> {
+    Ok(Installer::from_env(package)?.target())
 }
 
 /// One installation, with everything that comes from the environment.
@@ -116,9 +123,9 @@ struct Installer {
 }
 
 impl Installer {
-    fn from_env() -> Result<Installer, SetupError> {
+    fn from_env(package: Package) -> Result<Installer, SetupError> {
         Ok(Installer {
-            wheel: wheel::for_this_machine()?,
+            wheel: wheel::for_this_machine(package)?,
             cache: cache_folder()?,
             pythons: pip::interpreters(),
             variables: Vec::new(),
@@ -130,7 +137,8 @@ impl Installer {
     }
 
     fn folder(&self) -> PathBuf {
-        self.cache.join("onnxruntime").join(VERSION)
+        let package = self.wheel.package;
+        self.cache.join(package.name).join(package.version)
     }
 
     fn install(&self, report: &dyn Fn(&str)) -> Result<PathBuf, SetupError> {
@@ -139,7 +147,8 @@ impl Installer {
             return Ok(target);
         }
         report(&format!(
-            "getting ONNX Runtime {VERSION} with pip, once, into {}",
+            "getting {} with pip, once, into {}",
+            self.wheel.package,
             target.display()
         ));
         let folder = self.folder();
@@ -153,7 +162,7 @@ impl Installer {
         self.check_hash(&wheel)?;
         let library = self.unpack(&wheel, &folder)?;
         keep(library, &target)?;
-        report(&format!("ONNX Runtime {VERSION} is ready"));
+        report(&format!("{} is ready", self.wheel.package));
         Ok(target)
     }
 
@@ -170,13 +179,15 @@ impl Installer {
             return Ok(());
         }
         Err(SetupError::Hash {
+            package: self.wheel.package,
             expected: self.wheel.sha256.to_string(),
             found,
         })
     }
 
     fn unpack(&self, wheel: &Path, folder: &Path) -> Result<NamedTempFile, SetupError> {
-        let broken = |reason: String| SetupError::Wheel { reason };
+        let package = self.wheel.package;
+        let broken = |reason: String| SetupError::Wheel { package, reason };
         let at_folder = |source| SetupError::Cache {
             path: folder.to_path_buf(),
             source,

@@ -211,10 +211,11 @@ fn provider(target: &TargetInfo) -> Result<Provider, RunError> {
         "cuda" => Ok(Provider::Cuda),
         "tensorrt" => Ok(Provider::TensorRt),
         "tensorrt_rtx" => Ok(Provider::TensorRtRtx),
+        "webgpu" => Ok(Provider::WebGpu),
         other => Err(RunError::Target {
             what: "provider",
             found: other.to_owned(),
-            known: "`cpu`, `cuda`, `tensorrt`, `tensorrt_rtx`",
+            known: "`cpu`, `cuda`, `tensorrt`, `tensorrt_rtx`, `webgpu`",
         }),
     }
 }

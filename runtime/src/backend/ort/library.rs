@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 use ort::LoadDynamicError;
 use ort::environment::EnvironmentBuilder;
 
-use crate::backend::{BackendError, guarded, setup};
+use crate::backend::setup::{self, Package};
+use crate::backend::{BackendError, guarded};
 
 /// Where to look.
 pub(super) struct Places {
@@ -29,7 +30,7 @@ impl Places {
         let named = env::var_os("ORT_DYLIB_PATH").filter(|path| !path.is_empty());
         Places {
             named: named.map(PathBuf::from),
-            cached: setup::installed_path().ok(),
+            cached: setup::installed_path(Package::ONNX_RUNTIME).ok(),
             system: Some(SYSTEM_NAME),
             install,
         }
@@ -60,7 +61,7 @@ pub(super) fn load(
     if !places.install {
         return Err(BackendError::NoLibrary { minimum: minimum() });
     }
-    load_file(&setup::setup(report)?)
+    load_file(&setup::setup(Package::ONNX_RUNTIME, report)?)
 }
 
 pub(super) fn unusable(reason: String) -> BackendError {

@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use super::{Installer, SetupError, VERSION, wheel};
+use super::{Installer, SetupError, wheel};
 
 /// `PYTHON` alone if it is set, else the usual names.
 pub(super) fn interpreters() -> Vec<OsString> {
@@ -23,9 +23,10 @@ pub(super) fn download(installer: &Installer, folder: &Path) -> Result<PathBuf, 
         source,
     };
     let requirements = folder.join("requirements.txt");
+    let package = installer.wheel.package;
     let pin = format!(
-        "onnxruntime=={VERSION} --hash=sha256:{}\n",
-        installer.wheel.sha256
+        "{}=={} --hash=sha256:{}\n",
+        package.name, package.version, installer.wheel.sha256
     );
     fs::write(&requirements, pin).map_err(at_folder)?;
     let output = run(installer, &requirements, folder)?;
@@ -35,6 +36,7 @@ pub(super) fn download(installer: &Installer, folder: &Path) -> Result<PathBuf, 
     find_wheel(folder)
         .map_err(at_folder)?
         .ok_or_else(|| SetupError::Pip {
+            package,
             words: "it reported success but left no wheel".to_owned(),
         })
 }
@@ -94,15 +96,16 @@ fn find_wheel(folder: &Path) -> io::Result<Option<PathBuf>> {
 
 fn failure(installer: &Installer, output: &Output) -> SetupError {
     let text = String::from_utf8_lossy(&output.stderr);
-    let words = last_words(&text);
+    let (words, package) = (last_words(&text), installer.wheel.package);
     if text.contains("DO NOT MATCH THE HASHES") {
         let expected = installer.wheel.sha256.to_string();
         return SetupError::Hash {
+            package,
             expected,
             found: words,
         };
     }
-    SetupError::Pip { words }
+    SetupError::Pip { package, words }
 }
 
 /// pip's errors, and the broken connection that it mentions only in a warning.

@@ -5,11 +5,11 @@
 use std::ffi::OsString;
 use std::path::Path;
 
-use super::{Installer, SetupError, wheel};
+use super::{Installer, Package, SetupError, wheel};
 
 fn installer(cache: &Path) -> Installer {
     Installer {
-        wheel: wheel::for_this_machine().unwrap(),
+        wheel: wheel::for_this_machine(Package::ONNX_RUNTIME).unwrap(),
         cache: cache.to_path_buf(),
         pythons: vec!["python3".into(), "python".into()],
         variables: Vec::new(),
@@ -17,7 +17,9 @@ fn installer(cache: &Path) -> Installer {
 }
 
 fn leftovers(cache: &Path) -> usize {
-    let folder = cache.join("onnxruntime").join(super::VERSION);
+    let folder = cache
+        .join("onnxruntime")
+        .join(Package::ONNX_RUNTIME.version);
     folder.read_dir().map_or(0, Iterator::count)
 }
 

@@ -1,14 +1,50 @@
-//! The wheels of ONNX Runtime: one per platform, each pinned by its hash.
+//! The wheels of ONNX Runtime and its WebGPU provider: one per platform, each pinned by its hash.
 //!
-//! All are the builds for CPython 3.12, whichever Python is installed: the
-//! library within does not depend on it. Hashes and member names of every row
+//! Those of ONNX Runtime are the builds for CPython 3.12, whichever Python is
+//! installed: the library within does not depend on it. Hashes and member names of every row
 //! were read from the wheels; only x86-64 Linux has been run.
 
+use std::fmt;
+
 use super::SetupError;
+
+/// A package whose wheels hold a library.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Package {
+    /// Its name at the index.
+    pub name: &'static str,
+    /// The pinned version.
+    pub version: &'static str,
+    /// The variable that names a library to use instead.
+    pub variable: &'static str,
+}
+
+impl Package {
+    /// ONNX Runtime itself.
+    pub const ONNX_RUNTIME: Self = Self {
+        name: "onnxruntime",
+        version: "1.31.1",
+        variable: "ORT_DYLIB_PATH",
+    };
+    /// Its provider for WebGPU, a plugin. On Windows it needs more than one file, so there are no rows for it.
+    pub const WEBGPU: Self = Self {
+        name: "onnxruntime-ep-webgpu",
+        version: "0.4.0",
+        variable: "LTXC_WEBGPU_LIBRARY",
+    };
+}
+
+impl fmt::Display for Package {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.name, self.version)
+    }
+}
 
 /// One pinned wheel.
 #[derive(Clone)]
 pub(super) struct Wheel {
+    /// What it is of.
+    pub(super) package: Package,
     /// The operating system as Rust names it.
     os: &'static str,
     /// The processor as Rust names it.
@@ -26,10 +62,13 @@ pub(super) const PYTHON: &str = "312";
 
 const LINUX: &str = "onnxruntime/capi/libonnxruntime.so.1.31.1";
 const MACOS: &str = "onnxruntime/capi/libonnxruntime.1.31.1.dylib";
+const WEBGPU: &str = "onnxruntime_ep_webgpu/libonnxruntime_providers_webgpu.so";
+const WEBGPU_MACOS: &str = "onnxruntime_ep_webgpu/libonnxruntime_providers_webgpu.dylib";
 const WINDOWS: &str = "onnxruntime/capi/onnxruntime.dll";
 
 pub(super) const WHEELS: &[Wheel] = &[
     Wheel {
+        package: Package::ONNX_RUNTIME,
         os: "linux",
         arch: "x86_64",
         platform: "manylinux_2_28_x86_64",
@@ -37,6 +76,7 @@ pub(super) const WHEELS: &[Wheel] = &[
         member: LINUX,
     },
     Wheel {
+        package: Package::ONNX_RUNTIME,
         os: "linux",
         arch: "aarch64",
         platform: "manylinux_2_28_aarch64",
@@ -44,6 +84,7 @@ pub(super) const WHEELS: &[Wheel] = &[
         member: LINUX,
     },
     Wheel {
+        package: Package::ONNX_RUNTIME,
         os: "macos",
         arch: "aarch64",
         platform: "macosx_14_0_arm64",
@@ -51,6 +92,7 @@ pub(super) const WHEELS: &[Wheel] = &[
         member: MACOS,
     },
     Wheel {
+        package: Package::ONNX_RUNTIME,
         os: "windows",
         arch: "x86_64",
         platform: "win_amd64",
@@ -58,11 +100,36 @@ pub(super) const WHEELS: &[Wheel] = &[
         member: WINDOWS,
     },
     Wheel {
+        package: Package::ONNX_RUNTIME,
         os: "windows",
         arch: "aarch64",
         platform: "win_arm64",
         sha256: "fe8b9ac1ae8e894e12c47ee82e4f6dfc1835768133687257866469fda80d0bf1",
         member: WINDOWS,
+    },
+    Wheel {
+        package: Package::WEBGPU,
+        os: "linux",
+        arch: "x86_64",
+        platform: "manylinux_2_28_x86_64",
+        sha256: "5d8c961eda91a88961cad1fb7621f389f006b18497d6ea9ecf96f729f066cbfb",
+        member: WEBGPU,
+    },
+    Wheel {
+        package: Package::WEBGPU,
+        os: "linux",
+        arch: "aarch64",
+        platform: "manylinux_2_28_aarch64",
+        sha256: "17f660db53b1a509c63e721ac6784a2daa1c4e91a968523ee9986505ee5b0a55",
+        member: WEBGPU,
+    },
+    Wheel {
+        package: Package::WEBGPU,
+        os: "macos",
+        arch: "aarch64",
+        platform: "macosx_14_0_arm64",
+        sha256: "8d0a91d44b43d931c3068b9134aed9770f27803e353c2b58c93e1700bb68bcca",
+        member: WEBGPU_MACOS,
     },
 ];
 
@@ -72,13 +139,13 @@ impl Wheel {
     }
 }
 
-pub(super) fn for_this_machine() -> Result<Wheel, SetupError> {
+pub(super) fn for_this_machine(package: Package) -> Result<Wheel, SetupError> {
     let (os, arch) = (std::env::consts::OS, std::env::consts::ARCH);
     // The Linux wheels need the GNU C library, 2.28 or later.
     let runs = !cfg!(target_os = "linux") || cfg!(target_env = "gnu");
     WHEELS
         .iter()
-        .find(|wheel| runs && wheel.os == os && wheel.arch == arch)
+        .find(|wheel| wheel.package == package && runs && wheel.os == os && wheel.arch == arch)
         .cloned()
-        .ok_or(SetupError::Platform { os, arch })
+        .ok_or(SetupError::Platform { package, os, arch })
 }

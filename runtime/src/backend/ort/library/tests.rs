@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::{Places, load};
-use crate::backend::{BackendError, setup};
+use crate::backend::BackendError;
+use crate::backend::setup::{self, Package};
 
 /// A shared library that answers `OrtGetApiBase` as `source` says.
 fn library(folder: &Path, source: &str) -> PathBuf {
@@ -146,9 +147,10 @@ fn an_old_system_library_is_passed_over_aloud() {
 
 #[test]
 fn the_cached_path_carries_the_version() {
-    let path = setup::installed_path().unwrap();
+    let path = setup::installed_path(Package::ONNX_RUNTIME).unwrap();
     assert!(
-        path.to_string_lossy().contains(setup::VERSION),
+        path.to_string_lossy()
+            .contains(Package::ONNX_RUNTIME.version),
         "{}",
         path.display()
     );
