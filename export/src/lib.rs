@@ -20,6 +20,6 @@ pub use bundle::{
     BundleWriter, ComponentSource, ExportError, PartSource, StageSource, file_name, interface,
 };
 pub use merge::MergeError;
-pub use observe::{ObserveError, Observed, observe};
+pub use observe::{ObserveError, Observed, Wanted, observe};
 pub use onnx::{DataFile, Dialect, OnnxError, Scales, Step, WeightPlan, emit};
 pub use stream::StreamError;

@@ -28,13 +28,24 @@ pub struct Observed {
     pub largest: String,
     /// The output with the magnitudes of some of its rows, where they are asked for.
     pub sample: Option<String>,
+    /// The outputs with the largest magnitude of each column of the value, and of the weights that it meets, where they
+    /// are asked for.
+    pub columns: Option<[String; 2]>,
 }
 
-/// What to add behind an encoded model, and what that gives out. With `every`, each so many-th row of a value is given
-/// out too. A model without linear layers in floats gives nothing.
-pub fn observe(model: &[u8], every: Option<i64>) -> Result<(Vec<u8>, Vec<Observed>), ObserveError> {
+/// What is given out beside the largest magnitude of a value.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// Each so many-th row of the value.
+    pub every: Option<i64>,
+    /// The largest magnitude of each of its columns, and of its weights'.
+    pub columns: bool,
+}
+
+/// What to add behind an encoded model, and what that gives out. A model without linear layers in floats gives nothing.
+pub fn observe(model: &[u8], wanted: Wanted) -> Result<(Vec<u8>, Vec<Observed>), ObserveError> {
     let graph = ModelProto::decode(model)?.graph.unwrap_or_default();
-    let mut addition = Addition::new(every);
+    let mut addition = Addition::new(wanted);
     for (index, (value, layers)) in layers(&graph).into_iter().enumerate() {
         addition.observe(index, value, &layers);
     }
@@ -52,6 +63,8 @@ pub fn observe(model: &[u8], every: Option<i64>) -> Result<(Vec<u8>, Vec<Observe
 #[derive(Clone, Copy)]
 struct Layer<'a> {
     key: &'a str,
+    /// The weight [in, out] as the product reads it.
+    weight: &'a str,
     inputs: i64,
 }
 
@@ -76,10 +89,14 @@ fn layers(graph: &GraphProto) -> BTreeMap<&str, Vec<Layer<'_>>> {
                 }
             }
             "MatMul" => {
-                let weight = input(1).and_then(|name| weights.get(name));
-                if let (Some(weight), Some(value)) = (weight, input(0)) {
-                    let (key, inputs) = (weight.doc_string.as_str(), weight.dims[0]);
-                    found.entry(value).or_default().push(Layer { key, inputs });
+                let name = input(1).unwrap_or_default();
+                if let (Some(weight), Some(value)) = (weights.get(name), input(0)) {
+                    let layer = Layer {
+                        key: weight.doc_string.as_str(),
+                        weight: name,
+                        inputs: weight.dims[0],
+                    };
+                    found.entry(value).or_default().push(layer);
                 }
             }
             _ => {}
@@ -91,11 +108,11 @@ fn layers(graph: &GraphProto) -> BTreeMap<&str, Vec<Layer<'_>>> {
 struct Addition {
     graph: GraphProto,
     observed: Vec<Observed>,
-    every: Option<i64>,
+    wanted: Wanted,
 }
 
 impl Addition {
-    fn new(every: Option<i64>) -> Self {
+    fn new(wanted: Wanted) -> Self {
         let number = |name: &str, value: i64| TensorProto {
             dims: vec![1],
             data_type: I64,
@@ -103,41 +120,100 @@ impl Addition {
             raw_data: Some(value.to_le_bytes().to_vec()),
             ..TensorProto::default()
         };
-        let numbers = every.map(|every| {
-            let of = [("first", 0), ("last", i64::MAX), ("every", every)];
-            of.map(|(name, value)| number(&format!("observed.{name}"), value))
-        });
+        let of_rows = wanted
+            .every
+            .map(|every| [("first", 0), ("last", i64::MAX), ("every", every)]);
+        let of_columns = wanted.columns.then_some([("first", 0), ("outputs", 1)]);
+        let numbers = of_rows.into_iter().flatten();
+        let numbers: BTreeMap<_, _> = numbers.chain(of_columns.into_iter().flatten()).collect();
+        let numbers = numbers
+            .into_iter()
+            .map(|(name, value)| number(&format!("observed.{name}"), value));
         Self {
             graph: GraphProto {
-                initializer: numbers.into_iter().flatten().collect(),
+                initializer: numbers.collect(),
                 ..GraphProto::default()
             },
             observed: Vec::new(),
-            every,
+            wanted,
         }
     }
 
     fn observe(&mut self, index: usize, value: &str, layers: &[Layer<'_>]) {
         let name = |what: &str| format!("observed.{index}.{what}");
-        let (size, wide, largest) = (name("size"), name("wide"), name("largest"));
-        self.push("Abs", &[value], &size, None);
-        let to = AttributeProto::int("to", F32.into());
-        self.push("Cast", &[&size], &wide, Some(to));
-        let keep = AttributeProto::int("keepdims", 0);
-        self.push("ReduceMax", &[&wide], &largest, Some(keep));
+        let (wide, largest) = (name("wide"), name("largest"));
+        self.magnitudes(value, &wide);
+        self.push("ReduceMax", &[&wide], &largest, Some(Self::drop_axes()));
         self.output(&largest, Vec::new());
         let inputs = layers.first().map_or(0, |layer| layer.inputs);
-        let sample = self.every.map(|_| self.sample(&wide, inputs, &name));
+        let rows = name("rows");
+        if self.wanted != Wanted::default() {
+            self.rows(&wide, inputs, &rows);
+        }
+        let sample = self
+            .wanted
+            .every
+            .map(|_| self.sample(&rows, inputs, name("sample")));
+        let wanted = self.wanted.columns;
+        let columns = wanted.then(|| self.columns(&rows, layers, &name));
         self.observed.push(Observed {
             keys: layers.iter().map(|layer| layer.key.to_owned()).collect(),
             largest,
             sample,
+            columns,
         });
     }
 
-    /// Each so many-th row of a value.
-    fn sample(&mut self, value: &str, columns: i64, name: &dyn Fn(&str) -> String) -> String {
-        let (shape, rows, sample) = (name("shape"), name("rows"), name("sample"));
+    fn drop_axes() -> AttributeProto {
+        AttributeProto::int("keepdims", 0)
+    }
+
+    fn magnitudes(&mut self, value: &str, output: &str) {
+        let size = format!("{output}.size");
+        self.push("Abs", &[value], &size, None);
+        let to = AttributeProto::int("to", F32.into());
+        self.push("Cast", &[&size], output, Some(to));
+    }
+
+    /// The largest magnitude of each column of a value, and of the columns of all weights that it meets.
+    fn columns(
+        &mut self,
+        rows: &str,
+        layers: &[Layer<'_>],
+        name: &dyn Fn(&str) -> String,
+    ) -> [String; 2] {
+        let inputs = layers.first().map_or(0, |layer| layer.inputs);
+        let [of_value, of_weights] = [name("columns"), name("weights")];
+        self.push(
+            "ReduceMax",
+            &[rows, "observed.first"],
+            &of_value,
+            Some(Self::drop_axes()),
+        );
+        let mut largest = Vec::new();
+        for (index, layer) in layers.iter().enumerate() {
+            let [wide, most] =
+                ["wide", "largest"].map(|what| name(&format!("weight{index}.{what}")));
+            self.magnitudes(layer.weight, &wide);
+            self.push(
+                "ReduceMax",
+                &[&wide, "observed.outputs"],
+                &most,
+                Some(Self::drop_axes()),
+            );
+            largest.push(most);
+        }
+        let largest: Vec<&str> = largest.iter().map(String::as_str).collect();
+        self.push("Max", &largest, &of_weights, None);
+        for output in [&of_value, &of_weights] {
+            self.output(output, vec![Some(inputs)]);
+        }
+        [of_value, of_weights]
+    }
+
+    /// A value as a matrix.
+    fn rows(&mut self, value: &str, columns: i64, rows: &str) {
+        let shape = format!("{rows}.shape");
         let numbers = [-1, columns].map(i64::to_le_bytes);
         self.graph.initializer.push(TensorProto {
             dims: vec![2],
@@ -146,9 +222,13 @@ impl Addition {
             raw_data: Some(numbers.concat()),
             ..TensorProto::default()
         });
-        self.push("Reshape", &[value, &shape], &rows, None);
+        self.push("Reshape", &[value, &shape], rows, None);
+    }
+
+    /// Each so many-th row of a matrix.
+    fn sample(&mut self, rows: &str, columns: i64, sample: String) -> String {
         let [first, last, every] = ["observed.first", "observed.last", "observed.every"];
-        self.push("Slice", &[&rows, first, last, first, every], &sample, None);
+        self.push("Slice", &[rows, first, last, first, every], &sample, None);
         self.output(&sample, vec![None, Some(columns)]);
         sample
     }
@@ -223,19 +303,24 @@ mod tests {
     #[test]
     fn a_model_that_is_continued_gives_out_what_its_layers_read() {
         let before = model();
-        let (more, observed) = observe(&before, Some(4)).expect("a model");
+        let wanted = Wanted {
+            every: Some(4),
+            columns: true,
+        };
+        let (more, observed) = observe(&before, wanted).expect("a model");
         assert_eq!(observed.len(), 1, "attention is no layer: {observed:?}");
         assert_eq!(observed[0].keys, ["proj.weight"]);
         let after = ModelProto::decode([before, more].concat().as_slice()).expect("a model");
         let graph = after.graph.expect("a graph");
         assert_eq!((after.ir_version, graph.name.as_str()), (11, "case"));
         let outputs: Vec<&str> = graph.output.iter().map(|port| port.name.as_str()).collect();
-        assert_eq!(outputs, ["observed.0.largest", "observed.0.sample"]);
-        assert_eq!(graph.node.len(), 3 + 5);
+        let asked = ["largest", "sample", "columns", "weights"];
+        assert_eq!(outputs, asked.map(|name| format!("observed.0.{name}")));
+        assert_eq!(graph.node.len(), 3 + 5 + 5);
     }
 
     #[test]
     fn bytes_of_something_else_are_refused() {
-        assert!(observe(b"no model", None).is_err());
+        assert!(observe(b"no model", Wanted::default()).is_err());
     }
 }

@@ -19,7 +19,7 @@ pub fn quantized(
 ) -> Result<Option<(Vec<u8>, WeightPlan)>, MergeError> {
     let (bytes, shape, element) = match plan.steps.first() {
         Some(Step::Scale(by)) => {
-            let (scales, mut bytes) = (scales(checkpoint, tensor, *by)?, Vec::new());
+            let (scales, mut bytes) = (scales(checkpoint, tensor, by)?, Vec::new());
             if !round_into(&scales, plan.written, &mut bytes) {
                 let (key, written) = (tensor.source_key.clone(), plan.written);
                 return Err(MergeError::TooLarge { key, written });
@@ -27,7 +27,7 @@ pub fn quantized(
             (bytes, by.scale_shape(&plan.shape), plan.written)
         }
         Some(Step::Quantize(by)) => {
-            let numbers = numbers(checkpoint, tensor, *by)?;
+            let numbers = numbers(checkpoint, tensor, by)?;
             (numbers, plan.shape.clone(), whole(by.to))
         }
         _ => return Ok(None),
@@ -71,7 +71,7 @@ fn magnitude(values: &[f32]) -> f32 {
 }
 
 /// How many numbers that follow one another share a scale, at most a row.
-fn run_of(tensor: &TensorInfo, by: Quantized) -> usize {
+fn run_of(tensor: &TensorInfo, by: &Quantized) -> usize {
     let columns = columns_of(tensor).max(1);
     match by.scales {
         Shared::Block(block) => block,
@@ -79,13 +79,30 @@ fn run_of(tensor: &TensorInfo, by: Quantized) -> usize {
     }
 }
 
+/// Some whole rows at a time, their columns multiplied where that comes first.
+fn each_smoothed(
+    checkpoint: &Checkpoint,
+    tensor: &TensorInfo,
+    by: &Quantized,
+    take: &mut dyn FnMut(&[f32]),
+) -> Result<(), MergeError> {
+    let Some(columns) = &by.columns else {
+        return each_block(checkpoint, tensor, take);
+    };
+    each_block(checkpoint, tensor, &mut |values| {
+        let factors = columns.iter().cycle();
+        let products = values.iter().zip(factors).map(|(x, factor)| x * factor);
+        take(&products.collect::<Vec<_>>());
+    })
+}
+
 fn scales(
     checkpoint: &Checkpoint,
     tensor: &TensorInfo,
-    by: Quantized,
+    by: &Quantized,
 ) -> Result<Vec<f32>, MergeError> {
     let (run, mut magnitudes) = (run_of(tensor, by), Vec::new());
-    each_block(checkpoint, tensor, &mut |values| {
+    each_smoothed(checkpoint, tensor, by, &mut |values| {
         magnitudes.extend(values.chunks(run).map(magnitude));
     })?;
     if !magnitudes.iter().all(|x| x.is_finite()) {
@@ -105,12 +122,12 @@ fn scales(
 fn numbers(
     checkpoint: &Checkpoint,
     tensor: &TensorInfo,
-    by: Quantized,
+    by: &Quantized,
 ) -> Result<Vec<u8>, MergeError> {
     let scales = scales(checkpoint, tensor, by)?;
     let (run, mut out) = (run_of(tensor, by), Vec::new());
     let mut scale = (0..).map(|run| scales[if by.scales == Shared::All { 0 } else { run }]);
-    each_block(checkpoint, tensor, &mut |values| {
+    each_smoothed(checkpoint, tensor, by, &mut |values| {
         for (line, scale) in values.chunks(run).zip(&mut scale) {
             let number = |x: &f32| byte(by.to, narrow::quantize(by.to, *x, scale));
             out.extend(line.iter().map(number));

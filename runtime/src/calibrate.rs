@@ -8,4 +8,4 @@ mod backend;
 mod range;
 
 pub use backend::{Watched, WatchedModel, Watching};
-pub use range::{Method, Range, Ranges};
+pub use range::{Method, Range, Ranges, Smoothed};

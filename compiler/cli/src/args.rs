@@ -197,10 +197,6 @@ pub struct CompileArgs {
     pub json: bool,
 }
 
-/// `ltxc run`
-#[derive(Debug, Args)]
-pub struct RunArgs {
-    /// Bundle, or a preset that is compiled into the cache first.
 /// How a runtime works.
 #[derive(Clone, Copy, Debug, Default, Args)]
 pub struct RuntimeArgs {
@@ -213,6 +209,10 @@ pub struct RuntimeArgs {
     pub prepack: Prepack,
 }
 
+/// `ltxc run`
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// Bundle, or a preset that is compiled into the cache first.
     pub source: String,
     /// What the video shows.
     #[arg(short, long, value_name = "TEXT")]
@@ -380,6 +380,10 @@ pub struct CalibrateArgs {
     /// Of how many tokens one is looked at for percentile and mse; the largest magnitude is that of all.
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(i64).range(1..=1_000_000))]
     pub every: i64,
+    /// Even out inputs and weights first, as SmoothQuant does: how much of the inputs' spread goes to the weights, 0 to 1;
+    /// 0.5 is usual. For the recipe int8.
+    #[arg(long, value_name = "ALPHA")]
+    pub smooth: Option<f32>,
     /// Seed of the first video; the others follow.
     #[arg(long, default_value_t = 0)]
     pub seed: u64,

@@ -17,8 +17,32 @@ const LONGEST: u64 = 64 << 20;
 /// Keys listed in a message.
 const LISTED: usize = 5;
 
-/// The largest magnitude of the inputs of each layer, by the key of its weight.
-pub type Magnitudes = BTreeMap<String, f32>;
+/// How far the inputs of each layer reach, by the key of its weight.
+pub type Magnitudes = BTreeMap<String, Reach>;
+
+/// How far the inputs of a layer reach.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged, deny_unknown_fields)]
+pub enum Reach {
+    /// The largest magnitude.
+    Plain(f32),
+    /// The largest magnitude once each input is divided by two to the power of its number here.
+    Smooth {
+        /// The largest magnitude after that.
+        largest: f32,
+        /// The powers, one for each input.
+        smooth: Vec<i8>,
+    },
+}
+
+impl Reach {
+    /// The magnitude to quantise for.
+    pub fn largest(&self) -> f32 {
+        match self {
+            Self::Plain(largest) | Self::Smooth { largest, .. } => *largest,
+        }
+    }
+}
 
 /// A file of scales.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -12,23 +12,27 @@ use tempfile::TempDir;
 
 /// Scales of the tiny model from one short video.
 fn calibrate(folder: &Path, method: &str) -> Value {
+    calibrate_with(folder, &["--method", method])
+}
+
+fn calibrate_with(folder: &Path, options: &[&str]) -> Value {
     let (prompts, out) = (folder.join("prompts.txt"), folder.join("scales.json"));
     fs::write(&prompts, "a red circle moves right on a blue background\n").unwrap();
-    ltxc(&[
+    let what = [
         "calibrate",
         shapes().to_str().unwrap(),
         "--prompts",
         prompts.to_str().unwrap(),
-        "--method",
-        method,
+    ];
+    let how = [
         "--set",
         "defaults.steps=2",
         "--set",
         "defaults.frames=9",
         "-o",
         out.to_str().unwrap(),
-    ])
-    .fine();
+    ];
+    ltxc(&[&what[..], options, &how].concat()).fine();
     serde_json::from_str(&fs::read_to_string(out).unwrap()).unwrap()
 }
 
@@ -122,6 +126,46 @@ fn a_percentile_is_not_above_the_largest() {
         part < most
     });
     assert!(less.count() > largest.len() / 2);
+}
+
+#[test]
+fn smoothed_inputs_reach_less_far_and_give_the_same_videos() {
+    let tmp = TempDir::new().unwrap();
+    let plain = calibrate(tmp.path(), "max");
+    let smooth = calibrate_with(tmp.path(), &["--smooth", "0.5"]);
+    assert_eq!(layers(&plain).len(), layers(&smooth).len());
+    for (key, reach) in layers(&smooth) {
+        let powers = reach["smooth"].as_array().unwrap();
+        let divided = powers.iter().any(|power| power.as_i64() != Some(0));
+        assert!(divided && reach["largest"].as_f64().unwrap() > 0.0, "{key}");
+    }
+    let [scales, bundle] = ["scales.json", "int8.bundle"].map(|name| tmp.path().join(name));
+    let [scales, bundle] = [&scales, &bundle].map(|path| path.to_str().unwrap());
+    let compile = ["compile", "presets/shapes.yaml", "--quant", "int8"];
+    ltxc(&[&compile[..], &["--scales", scales, "-o", bundle]].concat()).fine();
+    let bench = ["bench", "quality", shapes().to_str().unwrap(), bundle];
+    let said = ltxc(&[&bench[..], &["--prompts", "1", "--json"]].concat()).fine();
+    let report: Value = serde_json::from_str(&said).unwrap();
+    assert!(
+        report["psnr"][0].as_f64().unwrap() > 30.0,
+        "{}",
+        report["psnr"]
+    );
+    let mut strange = smooth.clone();
+    let mut keys = layers(&smooth).keys();
+    let key = keys.find(|key| key.contains("attn1.to_q")).unwrap();
+    strange["components"]["transformer"][key]["smooth"] = json!([1, 2]);
+    let said = refused(tmp.path(), &strange);
+    assert!(said.contains("2 inputs") && said.contains(key), "{said}");
+    let said = ltxc(&[
+        "calibrate",
+        "presets/shapes.yaml",
+        "--prompts",
+        "x",
+        "--smooth",
+        "2",
+    ]);
+    assert_eq!(said.code, Some(2), "{}", said.stderr);
 }
 
 #[test]

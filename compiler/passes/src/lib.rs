@@ -16,6 +16,7 @@ mod chunks;
 mod constant;
 mod driver;
 mod error;
+mod linear;
 mod matched;
 pub mod memory;
 mod pattern;

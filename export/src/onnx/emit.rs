@@ -127,21 +127,19 @@ impl<'g> Emitter<'g> {
         }
     }
 
-    /// Weights and intermediate weight expressions that only feed longer weight expressions.
+    /// What only weight expressions read: weights, and all that is streamed into longer expressions.
     fn folded_weights(&self) -> BTreeSet<NodeId> {
-        let feeds_expression = |id: NodeId| {
+        let mut folded = BTreeSet::new();
+        for id in self.graph.order().into_iter().rev() {
             let users = self.graph.users_of(id);
-            !users.is_empty()
-                && !self.graph.is_output(id)
-                && users
-                    .iter()
-                    .all(|user| weight_expression(self.graph, *user).is_some())
-        };
-        let order = self.graph.order();
-        order
-            .into_iter()
-            .filter(|id| weight_expression(self.graph, *id).is_some() && feeds_expression(*id))
-            .collect()
+            let inside = |user: &NodeId| {
+                folded.contains(user) || weight_expression(self.graph, *user).is_some()
+            };
+            if !users.is_empty() && !self.graph.is_output(id) && users.iter().all(inside) {
+                folded.insert(id);
+            }
+        }
+        folded
     }
 
     fn node(&mut self, id: NodeId) -> Result<(), OnnxError> {

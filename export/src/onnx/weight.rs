@@ -1,6 +1,9 @@
 //! Weight expressions: how a tensor of the checkpoint becomes an initializer, and that one a value.
 
-use ltxc_ir::op::{Quantize, WeightScale};
+use std::sync::Arc;
+
+use ltxc_ir::attrs::Literal;
+use ltxc_ir::op::{Constant, Quantize, WeightScale};
 use ltxc_ir::{Dtype, Graph, Node, NodeId, Op, narrow, resolve_axis};
 
 use super::emit::{DataFile, Dialect, Emitter, OnnxError};
@@ -12,7 +15,7 @@ const ALIGNMENT: u64 = 4096;
 const SMALL_ALIGNMENT: u64 = 64;
 
 /// A step from what the checkpoint stores to what the graph reads.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Step {
     /// Another shape, the same bytes.
     Reshape(Vec<usize>),
@@ -29,7 +32,7 @@ pub enum Step {
 }
 
 /// How a weight is quantised.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Quantized {
     /// The element type.
     pub to: Dtype,
@@ -37,6 +40,8 @@ pub struct Quantized {
     pub scales: Shared,
     /// The number that the largest magnitude becomes.
     pub largest: u16,
+    /// What the positions of a row are multiplied with before.
+    pub columns: Option<Arc<[f32]>>,
 }
 
 /// Which numbers of a weight share a scale: those that stream together.
@@ -65,11 +70,12 @@ impl Quantized {
             to: by.to,
             scales,
             largest: by.largest.unwrap_or(most),
+            columns: None,
         })
     }
 
     /// The shape of the scales of a weight.
-    pub fn scale_shape(self, shape: &[usize]) -> Vec<usize> {
+    pub fn scale_shape(&self, shape: &[usize]) -> Vec<usize> {
         match self.scales {
             Shared::All => Vec::new(),
             Shared::Row => shape[..1].to_vec(),
@@ -89,6 +95,19 @@ impl Step {
         matches!(self, Self::Scale(_) | Self::Quantize(_))
     }
 
+    /// The same on numbers whose columns are multiplied before.
+    fn after(self, columns: Arc<[f32]>) -> Self {
+        let with = |by| Quantized {
+            columns: Some(columns),
+            ..by
+        };
+        match self {
+            Self::Scale(by) => Self::Scale(with(by)),
+            Self::Quantize(by) => Self::Quantize(with(by)),
+            other => other,
+        }
+    }
+
     /// Whether the shape or the order of elements changes, not the elements.
     pub fn rearranges(&self) -> bool {
         matches!(self, Self::Transpose(_) | Self::Reshape(_))
@@ -96,7 +115,7 @@ impl Step {
 }
 
 /// An initializer to be streamed: which tensor, through which steps, into which element type.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct WeightPlan {
     /// Name of the initializer.
     pub name: String,
@@ -139,6 +158,9 @@ pub fn weight_expression(graph: &Graph, id: NodeId) -> Option<(NodeId, Vec<Step>
         _ => return None,
     };
     let input = graph.inputs_of(id).first().copied().flatten()?;
+    if let (Some(weight), true) = (smoothed(graph, input), step.computes()) {
+        return Some((weight.0, vec![step.after(weight.1)]));
+    }
     let (weight, mut steps) = weight_expression(graph, input)?;
     // What is packed stays as it is.
     let packed = steps.iter().any(|step| matches!(step, Step::Pack(_)));
@@ -147,6 +169,29 @@ pub fn weight_expression(graph: &Graph, id: NodeId) -> Option<(NodeId, Vec<Step>
     }
     steps.push(step);
     Some((weight, steps))
+}
+
+/// A weight whose columns are multiplied with constants.
+fn smoothed(graph: &Graph, id: NodeId) -> Option<(NodeId, Arc<[f32]>)> {
+    let Op::Mul(_) = &graph.node(id).op else {
+        return None;
+    };
+    let [Some(weight), Some(columns)] = *graph.inputs_of(id).as_slice() else {
+        return None;
+    };
+    match (&graph.node(weight).op, &graph.node(columns).op) {
+        (
+            Op::Weight(_),
+            Op::Constant(Constant {
+                shape,
+                data: Literal::Floats(data),
+                ..
+            }),
+        ) if graph.node(weight).fact.rank() == 2 && shape.len() == 1 => {
+            Some((weight, data.as_slice().into()))
+        }
+        _ => None,
+    }
 }
 
 fn rank_of_input(graph: &Graph, id: NodeId) -> usize {

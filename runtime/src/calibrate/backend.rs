@@ -17,6 +17,8 @@ pub struct Watched {
     pub largest: String,
     /// The output with magnitudes of some of its rows.
     pub sample: Option<String>,
+    /// The outputs with the largest magnitudes of its columns, and of the columns of the weights.
+    pub columns: Option<[String; 2]>,
 }
 
 /// A model that also gives out magnitudes, in place of one that does not.
@@ -77,7 +79,12 @@ impl Backend for Watching {
 
 impl Watched {
     fn gives(&self, output: &str) -> bool {
-        self.largest == output || self.sample.as_deref() == Some(output)
+        let columns = self.columns.iter().flatten();
+        let all = [&self.largest]
+            .into_iter()
+            .chain(&self.sample)
+            .chain(columns);
+        all.into_iter().any(|name| name == output)
     }
 }
 
@@ -113,10 +120,17 @@ impl Session for WatchingSession {
             };
             let largest = take(&value.largest)?;
             let sample = value.sample.as_deref().map(&mut take).transpose()?;
+            let columns = value.columns.iter().flatten();
+            let columns = columns
+                .map(|name| take(name))
+                .collect::<Result<Vec<_>, _>>()?;
             for key in &value.keys {
                 let range = ranges.entry(key.clone()).or_default();
                 largest.iter().for_each(|most| range.reach(*most));
                 range.sample(sample.as_deref().unwrap_or_default());
+                if let [columns, weights] = columns.as_slice() {
+                    range.reach_columns(columns, weights);
+                }
             }
         }
         Ok(results)

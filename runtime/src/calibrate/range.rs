@@ -75,6 +75,18 @@ pub struct Range {
     largest: f32,
     /// How many numbers of a sample fall into each bin; empty where none were taken.
     bins: Vec<u64>,
+    /// The largest magnitude of each column, and of the weights' columns; empty where none were given.
+    columns: Vec<f32>,
+    weights: Vec<f32>,
+}
+
+/// Columns of a value that are divided by powers of two, and a weight's multiplied by them, so that both spread less.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Smoothed {
+    /// The largest magnitude of the value after that.
+    pub largest: f32,
+    /// The powers.
+    pub powers: Vec<i8>,
 }
 
 impl Range {
@@ -92,6 +104,30 @@ impl Range {
         for magnitude in magnitudes {
             self.bins[bin(*magnitude)] += 1;
         }
+    }
+
+    /// Takes in the largest magnitudes of the columns of a call, and of the weights that they meet.
+    pub fn reach_columns(&mut self, columns: &[f32], weights: &[f32]) {
+        for (most, found) in [(&mut self.columns, columns), (&mut self.weights, weights)] {
+            most.resize(found.len().max(most.len()), 0.0);
+            most.iter_mut()
+                .zip(found)
+                .for_each(|(most, x)| *most = most.max(*x));
+        }
+    }
+
+    /// How the columns are evened out ([SmoothQuant](https://arxiv.org/abs/2211.10438)): each is divided by
+    /// `value^alpha / weight^(1 - alpha)` of its magnitudes, rounded to a power of two. `None` without columns.
+    pub fn smoothed(&self, alpha: f32) -> Option<Smoothed> {
+        let power = |(x, w): (&f32, &f32)| match x * w > 0.0 {
+            true => (alpha * x.log2() - (1.0 - alpha) * w.log2()).round() as i8,
+            false => 0,
+        };
+        let powers: Vec<i8> = self.columns.iter().zip(&self.weights).map(power).collect();
+        let after = self.columns.iter().zip(&powers);
+        let after = after.map(|(x, power)| x / f32::from(*power).exp2());
+        let largest = after.fold(0.0, f32::max);
+        (!powers.is_empty() && self.largest.is_finite()).then_some(Smoothed { largest, powers })
     }
 
     /// The magnitude to quantise for.
@@ -196,6 +232,22 @@ mod tests {
             assert!(value <= edge(bin) * 1.0001 || bin == (OCTAVES * FINE - 1) as usize);
             assert!(bin == 0 || value >= edge(bin - 1) * 0.9999);
         }
+    }
+
+    #[test]
+    fn columns_are_evened_out_between_values_and_weights() {
+        let mut range = Range::default();
+        assert_eq!(range.smoothed(0.5), None);
+        range.reach(64.0);
+        range.reach_columns(&[64.0, 1.0, 0.0], &[1.0, 1.0, 1.0]);
+        range.reach_columns(&[1.0, 1.0, 0.0], &[1.0, 1.0, 1.0]);
+        let smoothed = range.smoothed(0.5).expect("columns");
+        assert_eq!(
+            (smoothed.largest, &smoothed.powers[..]),
+            (8.0, &[3, 0, 0][..])
+        );
+        let all = range.smoothed(1.0).expect("columns");
+        assert_eq!((all.largest, &all.powers[..]), (1.0, &[6, 0, 0][..]));
     }
 
     #[test]

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ltxc_bundle::{Bundle, Settings, StageOp};
-use ltxc_export::observe;
-use ltxc_runtime::calibrate::{Method, Ranges, Watched, WatchedModel, Watching};
+use ltxc_export::{Wanted, observe};
+use ltxc_runtime::calibrate::{Method, Range, Ranges, Watched, WatchedModel, Watching};
 use ltxc_runtime::run::{Job, Runner, Take};
 use ltxc_runtime::sampling::NoiseSource;
 use tempfile::TempDir;
@@ -17,10 +17,11 @@ use super::run::view::View;
 use crate::args::CalibrateArgs;
 use crate::failure::{Failure, Outcome};
 use crate::output::{note, say};
-use crate::scales::{MadeBy, Magnitudes, Scales};
+use crate::scales::{MadeBy, Magnitudes, Reach, Scales};
 use crate::session;
 
 pub fn command(args: &CalibrateArgs) -> Outcome {
+    let how = How::of(args)?;
     let prompts = prompts(&args.prompts)?;
     let bundle = session::open(&args.source, &args.project)?;
     let settings = Settings {
@@ -29,16 +30,19 @@ pub fn command(args: &CalibrateArgs) -> Outcome {
     };
     let settings = settings.or(&session::defaults(&args.source, &args.project)?);
     let job = Job::new(&bundle.manifest, settings).map_err(input)?;
-    let made_by = made_by(&bundle, &job, prompts.len(), args.method);
+    let made_by = made_by(&bundle, &job, prompts.len(), how);
     note!(
         "{}: {} prompts, {}, {} steps, {}",
         args.source,
         prompts.len(),
         made_by.video,
         made_by.steps,
-        args.method
+        made_by.method
     );
-    let every = args.method.samples().then_some(args.every);
+    let wanted = Wanted {
+        every: how.method.samples().then_some(args.every),
+        columns: how.smooth.is_some(),
+    };
     let ranges = Arc::new(Mutex::new(BTreeMap::new()));
     let (_folder, models) = watched_models(&bundle, wanted)?;
     let options = session::runner_options(args.runtime, false);
@@ -47,23 +51,64 @@ pub fn command(args: &CalibrateArgs) -> Outcome {
     });
     run(&runner.map_err(input)?, &job, &prompts, args.seed)?;
     let ranges = ranges.lock().unwrap_or_else(PoisonError::into_inner);
-    let scales = Scales::new(made_by, magnitudes(&ranges, args.method)?);
+    let scales = Scales::new(made_by, magnitudes(&ranges, how)?);
     let failed = |e| Failure::Input(anyhow::anyhow!("{}: {e}", args.output.display()));
     fs::write(&args.output, scales.to_text()).map_err(failed)?;
     say!("{}", args.output.display());
     Ok(())
 }
 
+/// How ranges follow from the numbers of a run.
+#[derive(Clone, Copy)]
+struct How {
+    method: Method,
+    /// SmoothQuant's alpha: how much of the spread of the inputs goes to the weights.
+    smooth: Option<f32>,
+}
+
+impl How {
+    fn of(args: &CalibrateArgs) -> Outcome<Self> {
+        let (method, smooth) = (args.method, args.smooth);
+        match smooth {
+            Some(alpha) if !(0.0..=1.0).contains(&alpha) => Err(Failure::Misuse(format!(
+                "--smooth {alpha}: give a number from 0 (inputs stay) to 1 (weights take it all), such as 0.5"
+            ))),
+            Some(_) if method != Method::Max => Err(Failure::Misuse(format!(
+                "--smooth evens out the largest magnitudes; leave out --method {method}"
+            ))),
+            _ => Ok(Self { method, smooth }),
+        }
+    }
+
+    fn reach(self, range: &Range) -> Reach {
+        match self.smooth.and_then(|alpha| range.smoothed(alpha)) {
+            None => Reach::Plain(range.magnitude(self.method)),
+            Some(smoothed) => Reach::Smooth {
+                largest: smoothed.largest,
+                smooth: smoothed.powers,
+            },
+        }
+    }
+}
+
+impl std::fmt::Display for How {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.method.fmt(f)?;
+        self.smooth
+            .map_or(Ok(()), |alpha| write!(f, ", smoothed by {alpha}"))
+    }
+}
+
 fn input(error: impl std::error::Error + Send + Sync + 'static) -> Failure {
     Failure::Input(anyhow::Error::new(error))
 }
 
-fn made_by(bundle: &Bundle, job: &Job, prompts: usize, method: Method) -> MadeBy {
+fn made_by(bundle: &Bundle, job: &Job, prompts: usize, how: How) -> MadeBy {
     let (manifest, size) = (&bundle.manifest, job.geometry().asked);
     MadeBy {
         producer: format!("ltxc {}", env!("CARGO_PKG_VERSION")),
         bundle: format!("{} for {}", manifest.name, manifest.target.name),
-        method: method.to_string(),
+        method: how.to_string(),
         prompts,
         video: format!("{}x{}x{}", size.width, size.height, size.frames),
         steps: job.timesteps().len(),
@@ -74,7 +119,7 @@ fn made_by(bundle: &Bundle, job: &Job, prompts: usize, method: Method) -> MadeBy
 /// they are used. The data file stands there under a second name.
 fn watched_models(
     bundle: &Bundle,
-    every: Option<i64>,
+    wanted: Wanted,
 ) -> Outcome<(TempDir, BTreeMap<PathBuf, WatchedModel>)> {
     let manifest = bundle.path("manifest.json");
     let beside = manifest.parent().and_then(Path::parent);
@@ -86,7 +131,7 @@ fn watched_models(
     for (component, name) in model_files(bundle, &components) {
         let path = bundle.path(&name);
         let mut bytes = fs::read(&path)?;
-        let (more, observed) = observe(&bytes, every)
+        let (more, observed) = observe(&bytes, wanted)
             .map_err(|e| Failure::Input(anyhow::anyhow!("{}: {e}", path.display())))?;
         bytes.extend(more);
         let model = folder.path().join(&name);
@@ -95,6 +140,7 @@ fn watched_models(
             keys: value.keys,
             largest: value.largest,
             sample: value.sample,
+            columns: value.columns,
         });
         let values = values.collect();
         let watched = WatchedModel {
@@ -156,12 +202,12 @@ fn run(runner: &Runner, job: &Job, prompts: &[String], seed: u64) -> Outcome {
 /// What to quantise for, of every layer of every component.
 fn magnitudes(
     ranges: &BTreeMap<String, Ranges>,
-    method: Method,
+    how: How,
 ) -> Outcome<BTreeMap<String, Magnitudes>> {
     let of_component = |(name, ranges): (&String, &Ranges)| {
         let layers = ranges
             .iter()
-            .map(|(key, range)| (key.clone(), range.magnitude(method)));
+            .map(|(key, range)| (key.clone(), how.reach(range)));
         (name.clone(), layers.collect::<Magnitudes>())
     };
     let found: BTreeMap<String, Magnitudes> = ranges.iter().map(of_component).collect();
@@ -171,7 +217,7 @@ fn magnitudes(
             "the bundle has no linear layers in floats; compile it without --quant, or with fp16 or bf16"
         )));
     }
-    match layers().find(|(_, most)| !most.is_finite()) {
+    match layers().find(|(_, reach)| !reach.largest().is_finite()) {
         None => Ok(found),
         Some((key, _)) => Err(Failure::Input(anyhow::anyhow!(
             "the inputs of `{key}` are not finite in this run, so nothing can be quantised for them"

@@ -1,7 +1,7 @@
 //! Linear layers in 8 bits, their inputs measured as they come.
 
 use ltxc_ir::op::{OrtDynamicQuantizeMatmul, Quantize, Transpose, WeightScale};
-use ltxc_ir::{Dtype, Op, Patch, Value};
+use ltxc_ir::{Dtype, Patch};
 use serde::Deserialize;
 
 use crate::matched::Match;
@@ -57,15 +57,9 @@ impl Rule for LinearToDynamicInt8 {
     }
 
     fn rewrite(&self, m: &Match<'_>) -> Verdict {
-        let (x, w) = (m.required(0)?, m.required(1)?);
-        m.require_not_in(&self.leave)?;
-        require!(
-            matches!(m.op_of(w), Op::Weight(_)),
-            "the weight is computed"
-        );
-        let dtype = m.fact_of(x).dtype;
+        let layer = m.linear(&self.leave)?;
+        let (w, dtype) = (layer.weight, m.fact().dtype);
         require!(dtype == Dtype::F32, "it computes in {dtype} already");
-        require!(m.fact_of(x).rank() >= 2, "{} is no matrix", m.fact_of(x));
         let (to, axis) = (Dtype::I8, Some(0));
         let mut patch = Patch::new();
         let by = WeightScale {
@@ -83,8 +77,7 @@ impl Rule for LinearToDynamicInt8 {
         let steps = patch.add("quantized", by_row, &[w.into(), scale]);
         let perm = vec![1, 0];
         let steps = patch.add("transposed", Transpose { perm }, &[steps]);
-        let bias = m.input(2).map(Value::Old);
-        let inputs = [Some(x.into()), Some(steps), Some(scale), bias];
+        let inputs = [Some(layer.x.into()), Some(steps), Some(scale), layer.bias];
         let y = patch.add_with_gaps("product", OrtDynamicQuantizeMatmul {}, &inputs);
         Ok(patch.replace(m.root(), y))
     }

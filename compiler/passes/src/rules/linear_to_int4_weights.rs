@@ -6,8 +6,9 @@ use ltxc_ir::op::{
 use ltxc_ir::{Dtype, NodeId, Patch, Size, Value};
 use serde::Deserialize;
 
+use crate::linear::Linear;
 use crate::matched::Match;
-use crate::rule::{Declined, Fidelity, Meta, Roots, Rule, Verdict, require};
+use crate::rule::{Fidelity, Meta, Roots, Rule, Verdict, require};
 use crate::target::{Capabilities, Int4Form};
 
 /// `linear(x, w, b?)` -> `ort_matmul_nbits(x, ort_pack_nibbles(quantize(w, s)), s, b?)` with `s = weight_scale(w)`, or
@@ -61,12 +62,8 @@ impl Rule for LinearToInt4Weights {
     }
 
     fn rewrite(&self, m: &Match<'_>) -> Verdict {
-        let (x, w) = (m.required(0)?, m.required(1)?);
-        m.require_not_in(&self.leave)?;
-        let (weight, _) = m
-            .weight_of(w)
-            .ok_or_else(|| Declined::Because("the weight is computed".to_owned()))?;
-        require!(m.fact_of(x).rank() >= 2, "{} is no matrix", m.fact_of(x));
+        let layer = m.linear(&self.leave)?;
+        let weight = layer.weight;
         let inputs = m.fact_of(weight).shape.last().and_then(Size::as_const);
         require!(
             inputs.is_some_and(|n| n % self.block as i64 == 0),
@@ -75,8 +72,8 @@ impl Rule for LinearToInt4Weights {
             self.block
         );
         match m.capabilities().int4_weights {
-            Some(Int4Form::OrtMatmulNbits) => Ok(self.packed(m, x, weight)),
-            _ => Ok(self.dequantized(m, x, weight)),
+            Some(Int4Form::OrtMatmulNbits) => Ok(self.packed(m, &layer)),
+            _ => Ok(self.dequantized(m, &layer)),
         }
     }
 }
@@ -100,24 +97,23 @@ impl LinearToInt4Weights {
         }
     }
 
-    fn packed(&self, m: &Match<'_>, x: NodeId, weight: NodeId) -> Patch {
+    fn packed(&self, m: &Match<'_>, layer: &Linear<'_>) -> Patch {
         let mut patch = Patch::new();
-        let (numbers, scale) = self.quantized(&mut patch, m, weight);
+        let (numbers, scale) = self.quantized(&mut patch, m, layer.weight);
         let block = self.block;
         let bytes = patch.add("packed", OrtPackNibbles { block }, &[numbers]);
         let op = OrtMatmulNbits {
             block,
             accuracy_level: self.accuracy_level,
         };
-        let bias = m.input(2).map(Value::Old);
-        let inputs = [Some(x.into()), Some(bytes), Some(scale), bias];
+        let inputs = [Some(layer.x.into()), Some(bytes), Some(scale), layer.bias];
         let y = patch.add_with_gaps("product", op, &inputs);
         patch.replace(m.root(), y)
     }
 
-    fn dequantized(&self, m: &Match<'_>, x: NodeId, weight: NodeId) -> Patch {
+    fn dequantized(&self, m: &Match<'_>, layer: &Linear<'_>) -> Patch {
         let mut patch = Patch::new();
-        let (numbers, scale) = self.quantized(&mut patch, m, weight);
+        let (numbers, scale) = self.quantized(&mut patch, m, layer.weight);
         let turned = |patch: &mut Patch, hint, value| {
             patch.add(hint, Transpose { perm: vec![1, 0] }, &[value])
         };
@@ -128,9 +124,9 @@ impl LinearToInt4Weights {
             block: Some(self.block),
         };
         let weight = patch.add("weight_again", back, &[numbers, scale]);
-        let mut y = patch.add("product", Matmul {}, &[x.into(), weight]);
-        if let Some(b) = m.input(2) {
-            y = patch.add("biased", Add {}, &[y, b.into()]);
+        let mut y = patch.add("product", Matmul {}, &[layer.x.into(), weight]);
+        if let Some(b) = layer.bias {
+            y = patch.add("biased", Add {}, &[y, b]);
         }
         patch.replace(m.root(), y)
     }
