@@ -45,7 +45,7 @@ def write_scales(header, layers, out):
 def recipes(quant, scales):
     """The options for recipes joined by `+`."""
     options = [text for recipe in quant.split("+") for text in ("--quant", recipe)]
-    return options + (["--scales", scales] if {"fp8", "int8"} & set(quant.split("+")) else [])
+    return options + (["--scales", scales] if {"fp8", "int8", "nvfp4"} & set(quant.split("+")) else [])
 
 
 def compile_bundle(args, checkpoint, encoder, size, quant, out):

@@ -17,8 +17,19 @@ pub fn quantized(
     tensor: &TensorInfo,
     plan: &WeightPlan,
 ) -> Result<Option<(Vec<u8>, WeightPlan)>, MergeError> {
-    let (bytes, shape, element) = match plan.steps.first() {
-        Some(Step::Scale(by)) => {
+    let (bytes, shape, element) = match plan.steps.as_slice() {
+        [Step::Scale(by), Step::Scale(_), ..] => {
+            let whole = whole_scale(&scales(checkpoint, tensor, by)?);
+            (whole.to_le_bytes().to_vec(), Vec::new(), Dtype::F32)
+        }
+        [Step::Scale(by), Step::Quantize(again), ..] => {
+            let scales = scales(checkpoint, tensor, by)?;
+            let whole = whole_scale(&scales);
+            let number = |scale: &f32| byte(again.to, narrow::quantize(again.to, *scale, whole));
+            let bytes = scales.iter().map(number).collect();
+            (bytes, by.scale_shape(&plan.shape), again.to)
+        }
+        [Step::Scale(by), ..] => {
             let (scales, mut bytes) = (scales(checkpoint, tensor, by)?, Vec::new());
             if !round_into(&scales, plan.written, &mut bytes) {
                 let (key, written) = (tensor.source_key.clone(), plan.written);
@@ -26,7 +37,7 @@ pub fn quantized(
             }
             (bytes, by.scale_shape(&plan.shape), plan.written)
         }
-        Some(Step::Quantize(by)) => {
+        [Step::Quantize(by), ..] => {
             let numbers = numbers(checkpoint, tensor, by)?;
             (numbers, plan.shape.clone(), whole(by.to))
         }
@@ -45,6 +56,7 @@ pub fn quantized(
 fn whole(dtype: Dtype) -> Dtype {
     match dtype {
         Dtype::I4 => Dtype::I8,
+        Dtype::F4e2m1 => Dtype::U8,
         dtype => dtype,
     }
 }
@@ -53,7 +65,7 @@ fn whole(dtype: Dtype) -> Dtype {
 pub fn packed(bytes: Vec<u8>, plan: &WeightPlan) -> Vec<u8> {
     let offset = match plan.steps.last() {
         Some(Step::Pack(_)) => 8,
-        _ if plan.written == Dtype::I4 => 0,
+        _ if plan.written.bits() == 4 => 0,
         _ => return bytes,
     };
     let nibble = |byte: Option<&u8>| byte.map_or(0, |byte| byte.wrapping_add(offset) & 15);
@@ -113,10 +125,20 @@ fn scales(
         magnitudes = vec![magnitude(&magnitudes)];
     }
     let largest = f32::from(by.largest);
-    Ok(magnitudes
-        .into_iter()
-        .map(|x| narrow::scale_for(x, largest))
-        .collect())
+    let scales = magnitudes.into_iter();
+    let mut scales: Vec<f32> = scales.map(|x| narrow::scale_for(x, largest)).collect();
+    if by.rounded {
+        let whole = whole_scale(&scales);
+        let rounded = |scale: f32| narrow::quantize(Dtype::F8e4m3, scale, whole) * whole;
+        scales.iter_mut().for_each(|scale| *scale = rounded(*scale));
+    }
+    Ok(scales)
+}
+
+/// The scale of scales that are written as `f8e4m3`.
+fn whole_scale(scales: &[f32]) -> f32 {
+    let largest = narrow::largest(Dtype::F8e4m3).unwrap_or(1.0);
+    narrow::scale_for(magnitude(scales), largest)
 }
 
 fn numbers(
@@ -140,6 +162,7 @@ fn numbers(
 fn byte(dtype: Dtype, x: f32) -> u8 {
     match dtype {
         Dtype::F8e4m3 => narrow::f8e4m3_bits(x),
+        Dtype::F4e2m1 => narrow::f4e2m1_bits(x),
         _ => (x as i8).cast_unsigned(),
     }
 }

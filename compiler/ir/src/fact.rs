@@ -19,6 +19,8 @@ pub enum Dtype {
     Bf16,
     /// 8-bit float, 4 exponent bits, no infinity.
     F8e4m3,
+    /// 4-bit float, 2 exponent bits: 0 to 6 in halves, ones and twos. A quantised number, two to a byte.
+    F4e2m1,
     /// 64-bit signed integer.
     I64,
     /// 32-bit signed integer.
@@ -35,11 +37,12 @@ pub enum Dtype {
 
 impl Dtype {
     /// Every element type with its name in the text form.
-    pub const ALL: [(Dtype, &'static str); 10] = [
+    pub const ALL: [(Dtype, &'static str); 11] = [
         (Dtype::F32, "f32"),
         (Dtype::F16, "f16"),
         (Dtype::Bf16, "bf16"),
         (Dtype::F8e4m3, "f8e4m3"),
+        (Dtype::F4e2m1, "f4e2m1"),
         (Dtype::I64, "i64"),
         (Dtype::I32, "i32"),
         (Dtype::I8, "i8"),
@@ -55,7 +58,7 @@ impl Dtype {
             Self::F32 | Self::I32 => 32,
             Self::F16 | Self::Bf16 => 16,
             Self::F8e4m3 | Self::I8 | Self::U8 | Self::Bool => 8,
-            Self::I4 => 4,
+            Self::I4 | Self::F4e2m1 => 4,
         }
     }
 
@@ -75,7 +78,7 @@ impl Dtype {
     /// Whether arithmetic on it rounds.
     pub fn is_float(self) -> bool {
         match self {
-            Self::F32 | Self::F16 | Self::Bf16 | Self::F8e4m3 => true,
+            Self::F32 | Self::F16 | Self::Bf16 | Self::F8e4m3 | Self::F4e2m1 => true,
             Self::I64 | Self::I32 | Self::I8 | Self::I4 | Self::U8 | Self::Bool => false,
         }
     }

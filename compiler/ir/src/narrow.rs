@@ -19,6 +19,12 @@ const E4M3: Small = Small {
     largest: 448.0,
 };
 
+const E2M1: Small = Small {
+    mantissa: 1,
+    least: 0,
+    largest: 6.0,
+};
+
 impl Small {
     fn round(self, x: f32) -> f32 {
         if x.is_nan() {
@@ -37,6 +43,7 @@ pub fn round(dtype: Dtype, x: f32) -> f32 {
         Dtype::F16 => half::f16::from_f32(x).to_f32(),
         Dtype::Bf16 => half::bf16::from_f32(x).to_f32(),
         Dtype::F8e4m3 => E4M3.round(x),
+        Dtype::F4e2m1 => E2M1.round(x),
         Dtype::F32 | Dtype::I64 | Dtype::I32 | Dtype::I8 | Dtype::I4 | Dtype::U8 | Dtype::Bool => x,
     }
 }
@@ -47,6 +54,7 @@ pub fn largest(dtype: Dtype) -> Option<f32> {
         Dtype::I8 => Some(127.0),
         Dtype::I4 => Some(7.0),
         Dtype::F8e4m3 => Some(E4M3.largest),
+        Dtype::F4e2m1 => Some(E2M1.largest),
         Dtype::F32
         | Dtype::F16
         | Dtype::Bf16
@@ -64,13 +72,25 @@ pub fn scale_for(magnitude: f32, largest: f32) -> f32 {
     if scale > 0.0 { scale } else { 1.0 }
 }
 
-/// `x / scale` in a quantised type: the nearest number, ties to even, saturated.
+/// `x / scale` in a quantised type: the nearest number, ties to even, saturated; 0 by a scale of 0.
 pub fn quantize(dtype: Dtype, x: f32, scale: f32) -> f32 {
     match dtype {
+        _ if scale == 0.0 => 0.0,
         Dtype::I8 => (x / scale).round_ties_even().clamp(-128.0, 127.0),
         Dtype::I4 => (x / scale).round_ties_even().clamp(-8.0, 7.0),
         dtype => round(dtype, x / scale),
     }
+}
+
+/// The four bits of a number that E2M1 holds.
+pub fn f4e2m1_bits(x: f32) -> u8 {
+    let size = x.abs();
+    let code = if size < 2.0 {
+        size * 2.0
+    } else {
+        (size / 2.0).log2() * 2.0 + 4.0
+    };
+    (u8::from(x.is_sign_negative()) << 3) | code.round() as u8
 }
 
 /// The byte of a number that E4M3 holds.
@@ -107,6 +127,28 @@ mod tests {
             assert_eq!(round(Dtype::F8e4m3, x), y, "{x}");
         }
         assert!(round(Dtype::F8e4m3, f32::NAN).is_nan());
+    }
+
+    #[test]
+    fn four_bits_have_eight_sizes() {
+        for (code, size) in [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0]
+            .into_iter()
+            .enumerate()
+        {
+            assert_eq!(round(Dtype::F4e2m1, size), size);
+            assert_eq!(f4e2m1_bits(size), code as u8);
+            assert_eq!(f4e2m1_bits(-size) & 7, code as u8);
+        }
+        for (x, y) in [
+            (0.25, 0.0),
+            (0.3, 0.5),
+            (2.5, 2.0),
+            (5.0, 4.0),
+            (5.1, 6.0),
+            (-99.0, -6.0),
+        ] {
+            assert_eq!(round(Dtype::F4e2m1, x), y, "{x}");
+        }
     }
 
     #[test]

@@ -428,7 +428,7 @@ ops! {
     /// Scales at which the largest magnitudes of `x` become `largest`, by default the largest number of `to`: one for each
     /// position of `axis`, for each `block` positions of it and all of the others, or one for all; 1 where all is 0.
     WeightScale "weight_scale" ("x") {
-        /// The quantised element type: `i8`, `i4` or `f8e4m3`.
+        /// The quantised element type: `i8`, `i4`, `f8e4m3` or `f4e2m1`.
         to: Dtype,
         /// The largest number that is used; that of the type where left out.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -442,7 +442,7 @@ ops! {
     }
     /// `x / scale` as the nearest number of `to`, saturated; the scales are laid out as `weight_scale` makes them.
     Quantize "quantize" ("x", "scale") {
-        /// The quantised element type: `i8`, `i4` or `f8e4m3`.
+        /// The quantised element type: `i8`, `i4`, `f8e4m3` or `f4e2m1`.
         to: Dtype,
         /// Which axis the scales belong to.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -478,6 +478,12 @@ ops! {
     /// ONNX Runtime's `com.microsoft.DynamicQuantizeMatMul`: `x` quantised to 8 bits over its whole range, times `w` [in,
     /// out] in `i8`, times both scales, plus `b`.
     OrtDynamicQuantizeMatmul "ort_dynamic_quantize_matmul" ("x", "w", "scale", "b?") {
+    }
+    /// TensorRT's `TRT_FP4DynamicQuantize`, and back: each block of the last axis as `f4e2m1` by a scale of its own, which
+    /// is a number of `f8e4m3` times `scale`.
+    TrtFp4DynamicQuantize "trt_fp4_dynamic_quantize" ("x", "scale") {
+        /// How many positions of the last axis share a scale: 16.
+        block: usize,
     }
     /// `x` itself.
     Identity "identity" ("x") {

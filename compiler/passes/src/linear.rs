@@ -1,9 +1,27 @@
 //! What rules that quantise linear layers ask of one.
 
-use ltxc_ir::{NodeId, Value};
+use std::collections::BTreeMap;
+
+use ltxc_ir::attrs::Literal;
+use ltxc_ir::op::{Constant, Mul};
+use ltxc_ir::{Dtype, NodeId, Patch, Size, Value};
+use serde::Deserialize;
 
 use crate::matched::Match;
 use crate::rule::{Declined, require};
+
+/// How far the inputs of layers reach, by the key of their weights, as a calibration found it.
+pub(crate) type Reaches = BTreeMap<String, Reach>;
+
+/// How far the inputs of a layer reach.
+#[derive(Clone, Deserialize)]
+#[serde(untagged, deny_unknown_fields)]
+pub(crate) enum Reach {
+    /// The largest magnitude.
+    Plain(f32),
+    /// The largest magnitude once each input is divided by two to the power of its number here.
+    Smooth { largest: f32, smooth: Vec<i8> },
+}
 
 /// `linear(x, w, b?)` over the last axis, with a weight of the checkpoint.
 pub(crate) struct Linear<'a> {
@@ -33,5 +51,85 @@ impl<'a> Match<'a> {
             key,
             bias: self.input(2).map(Value::Old),
         })
+    }
+}
+
+/// A layer whose inputs have a known range.
+pub(crate) struct Ranged {
+    /// The inputs, smoothed where the calibration says so.
+    pub(crate) x: Value,
+    /// The weight [out, in], raised by as much.
+    pub(crate) weight: Value,
+    /// The largest magnitude of the inputs.
+    pub(crate) magnitude: f32,
+}
+
+impl Linear<'_> {
+    /// The layer with its range; declines without any ranges, and is refused without its own.
+    pub(crate) fn ranged(
+        &self,
+        patch: &mut Patch,
+        m: &Match<'_>,
+        reaches: Option<&Reaches>,
+    ) -> Result<Ranged, Declined> {
+        let reaches = reaches.ok_or_else(|| Declined::Because("there are no scales".to_owned()))?;
+        let key = self.key;
+        let (magnitude, smooth) = match reaches.get(key) {
+            Some(Reach::Plain(most)) => (*most, None),
+            Some(Reach::Smooth { largest, smooth }) => (*largest, Some(smooth)),
+            None => {
+                return Err(Declined::Unmet(format!(
+                    "the file of scales says nothing of the inputs of `{key}`; make it anew with `ltxc calibrate`, or \
+                     name the layer in `leave`"
+                )));
+            }
+        };
+        if magnitude <= 0.0 || !magnitude.is_finite() {
+            return Err(Declined::Unmet(format!(
+                "the inputs of `{key}` reach {magnitude} in the file of scales; a number over 0 is needed, or the layer \
+                 in `leave`"
+            )));
+        }
+        let (x, weight) = match smooth {
+            Some(smooth) => self.smoothed(patch, m, smooth)?,
+            None => (self.x.into(), self.weight.into()),
+        };
+        Ok(Ranged {
+            x,
+            weight,
+            magnitude,
+        })
+    }
+
+    /// Inputs divided by powers of two, and the weight multiplied by them.
+    fn smoothed(
+        &self,
+        patch: &mut Patch,
+        m: &Match<'_>,
+        smooth: &[i8],
+    ) -> Result<(Value, Value), Declined> {
+        let fact = m.fact_of(self.weight);
+        if fact.shape.last().and_then(Size::as_const) != Some(smooth.len() as i64) {
+            return Err(Declined::Unmet(format!(
+                "the file of scales has {} inputs for `{}`, which is {fact}; make it anew with `ltxc calibrate`",
+                smooth.len(),
+                self.key
+            )));
+        }
+        let down = patch.add("down", powers(m.fact_of(self.x).dtype, smooth, -1), &[]);
+        let x = patch.add("smoothed", Mul {}, &[self.x.into(), down]);
+        let up = patch.add("up", powers(fact.dtype, smooth, 1), &[]);
+        let weight = patch.add("raised", Mul {}, &[self.weight.into(), up]);
+        Ok((x, weight))
+    }
+}
+
+/// Two to the powers, or to their negatives.
+fn powers(dtype: Dtype, smooth: &[i8], sign: i32) -> Constant {
+    let power = |n: &i8| 2f32.powi(sign * i32::from(*n));
+    Constant {
+        dtype,
+        shape: vec![Size::from(smooth.len() as i64)],
+        data: Literal::Floats(smooth.iter().map(power).collect()),
     }
 }

@@ -146,7 +146,11 @@ impl<'g> Planner<'g> {
     /// Numbers that a product takes quantised: targets that are given such pairs compute on what is small.
     fn find_dequantised(&mut self) {
         for id in self.order.clone() {
-            if matches!(self.op(id), Op::Dequantize(_)) && !self.graph.is_output(id) {
+            let back = matches!(
+                self.op(id),
+                Op::Dequantize(_) | Op::TrtFp4DynamicQuantize(_)
+            );
+            if back && !self.graph.is_output(id) {
                 self.unwritten.insert(id);
             }
         }

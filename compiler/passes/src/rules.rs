@@ -13,6 +13,7 @@ mod fold_constants;
 mod linear_to_dynamic_int8;
 mod linear_to_int4_weights;
 mod linear_to_matmul;
+mod linear_to_nvfp4;
 mod linear_to_static_qdq;
 mod merge_duplicates;
 mod narrow_floats;
@@ -46,6 +47,7 @@ const BUILDS: &[Build] = &[
     build::<linear_to_dynamic_int8::LinearToDynamicInt8>,
     build::<linear_to_int4_weights::LinearToInt4Weights>,
     build::<linear_to_matmul::LinearToMatmul>,
+    build::<linear_to_nvfp4::LinearToNvfp4>,
     build::<linear_to_static_qdq::LinearToStaticQdq>,
     build::<merge_duplicates::MergeDuplicates>,
     build::<narrow_floats::NarrowFloats>,

@@ -182,11 +182,23 @@ impl<'g> Emitter<'g> {
             .iter()
             .rposition(|input| !input.is_empty())
             .map_or(0, |last| last + 1);
+        self.push_all(domain, op_type, &inputs[..used], &[output], attribute);
+    }
+
+    /// Adds a node with any number of outputs, named after the first.
+    pub(super) fn push_all(
+        &mut self,
+        domain: &'static str,
+        op_type: &str,
+        inputs: &[String],
+        outputs: &[&str],
+        attribute: Vec<AttributeProto>,
+    ) {
         self.domains.insert(domain);
         self.proto.node.push(NodeProto {
-            input: inputs[..used].to_vec(),
-            output: vec![output.to_owned()],
-            name: output.to_owned(),
+            input: inputs.to_vec(),
+            output: outputs.iter().map(|name| (*name).to_owned()).collect(),
+            name: outputs.first().copied().unwrap_or_default().to_owned(),
             op_type: op_type.to_owned(),
             attribute,
             domain: domain.to_owned(),
@@ -357,6 +369,6 @@ fn encode(dtype: Dtype, value: f64) -> Vec<u8> {
         Dtype::F8e4m3 => vec![narrow::f8e4m3_bits(value as f32)],
         Dtype::U8 => vec![value as u8],
         // A constant of 4 bits would be packed; no rule makes one.
-        Dtype::Bool | Dtype::I4 => vec![u8::from(value != 0.0)],
+        Dtype::Bool | Dtype::I4 | Dtype::F4e2m1 => vec![u8::from(value != 0.0)],
     }
 }

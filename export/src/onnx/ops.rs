@@ -1,6 +1,8 @@
 //! The ONNX form of every operation.
 
-use ltxc_ir::op::{GeluKind, OnnxRotaryEmbedding, OrtMatmulNbits, PadMode, RopePairs};
+use ltxc_ir::op::{
+    GeluKind, OnnxRotaryEmbedding, OrtMatmulNbits, PadMode, RopePairs, TrtFp4DynamicQuantize,
+};
 use ltxc_ir::{Dtype, Node, NodeId, Op, Size, resolve_axis};
 
 use super::emit::{Emitter, OnnxError};
@@ -26,6 +28,7 @@ impl Emitter<'_> {
             Op::OnnxRotaryEmbedding(op) => self.rotary(op, &node, &inputs),
             Op::OrtDynamicQuantizeMatmul(_) => self.dynamic_product(&node, inputs),
             Op::Quantize(_) | Op::Dequantize(_) => self.scaled(id, &node, inputs),
+            Op::TrtFp4DynamicQuantize(op) => self.there_and_back(op, &node, &inputs),
             Op::OrtMatmulNbits(op) => self.product_of_bits(op, id, &node, inputs),
             _ => self.movement(id, &node, inputs),
         }
@@ -291,6 +294,54 @@ impl Emitter<'_> {
             Some(_) => {}
         }
         self.push(op_type, &inputs, &node.name, attributes);
+        Ok(())
+    }
+
+    /// Numbers and scales come out apart; the scales get the element type of the value before they take the numbers back.
+    fn there_and_back(
+        &mut self,
+        op: &TrtFp4DynamicQuantize,
+        node: &Node,
+        inputs: &Names,
+    ) -> Result<(), OnnxError> {
+        let [_, whole] = inputs.as_slice() else {
+            return Err(not_lowered(node));
+        };
+        let named = |what: &str| format!("{}.{what}", node.name);
+        let [numbers, scales, wide] = ["numbers", "scales", "wide_scales"].map(named);
+        let blocks = [("axis", -1), ("block_size", op.block as i64)];
+        let blocks = blocks.map(|(name, value)| AttributeProto::int(name, value));
+        let scale_type = AttributeProto::int("scale_type", element_type(Dtype::F8e4m3).into());
+        let attributes = blocks.iter().cloned().chain([scale_type]).collect();
+        let outputs = [numbers.as_str(), scales.as_str()];
+        self.push_all(
+            "trt",
+            "TRT_FP4DynamicQuantize",
+            inputs,
+            &outputs,
+            attributes,
+        );
+        self.push(
+            "DequantizeLinear",
+            &[scales, whole.clone()],
+            &wide,
+            Vec::new(),
+        );
+        let wide = match node.fact.dtype {
+            Dtype::F32 => wide,
+            to => {
+                let to = AttributeProto::int("to", element_type(to).into());
+                let narrow = format!("{}.narrow_scales", node.name);
+                self.push("Cast", &[wide], &narrow, vec![to]);
+                narrow
+            }
+        };
+        self.push(
+            "DequantizeLinear",
+            &[numbers, wide],
+            &node.name,
+            blocks.to_vec(),
+        );
         Ok(())
     }
 

@@ -151,6 +151,7 @@ pub fn element_type(dtype: Dtype) -> i32 {
         Dtype::Bf16 => 16,
         Dtype::F8e4m3 => 17,
         Dtype::I4 => 22,
+        Dtype::F4e2m1 => 23,
     }
 }
 

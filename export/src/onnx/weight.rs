@@ -40,6 +40,8 @@ pub struct Quantized {
     pub scales: Shared,
     /// The number that the largest magnitude becomes.
     pub largest: u16,
+    /// Whether the scales are those of a block, each a number of `f8e4m3` by one scale that all share.
+    pub rounded: bool,
     /// What the positions of a row are multiplied with before.
     pub columns: Option<Arc<[f32]>>,
 }
@@ -70,6 +72,7 @@ impl Quantized {
             to: by.to,
             scales,
             largest: by.largest.unwrap_or(most),
+            rounded: false,
             columns: None,
         })
     }
@@ -162,9 +165,10 @@ pub fn weight_expression(graph: &Graph, id: NodeId) -> Option<(NodeId, Vec<Step>
         return Some((weight.0, vec![step.after(weight.1)]));
     }
     let (weight, mut steps) = weight_expression(graph, input)?;
-    // What is packed stays as it is.
+    // Scales may have scales of their own; what is packed stays as it is.
+    let of_scales = matches!(steps.as_slice(), [Step::Scale(_)]);
     let packed = steps.iter().any(|step| matches!(step, Step::Pack(_)));
-    if step.computes() && !steps.is_empty() || packed {
+    if step.computes() && !steps.is_empty() && !of_scales || packed {
         return None;
     }
     steps.push(step);
@@ -202,13 +206,41 @@ fn rank_of_input(graph: &Graph, id: NodeId) -> usize {
 /// How a value is quantised, if its scales are its own.
 fn quantized_by(graph: &Graph, id: NodeId, op: &Quantize) -> Option<Quantized> {
     let ports = graph.inputs_of(id);
-    let scale = ports.get(1).copied().flatten()?;
+    let given = ports.get(1).copied().flatten()?;
+    let scale = rounded_scale(graph, given).unwrap_or(given);
     let Op::WeightScale(by) = &graph.node(scale).op else {
         return None;
     };
     let same = by.to == op.to && by.axis == op.axis && by.block == op.block;
     let own = graph.inputs_of(scale).first() == ports.first();
-    (same && own).then(|| Quantized::new(by, rank_of_input(graph, id)))?
+    let quantized = Quantized::new(by, rank_of_input(graph, id)).filter(|_| same && own)?;
+    Some(Quantized {
+        rounded: scale != given,
+        ..quantized
+    })
+}
+
+/// The scales `s` of `dequantize(quantize(s, t), t)`, where `t = weight_scale(s)` of `f8e4m3`.
+fn rounded_scale(graph: &Graph, id: NodeId) -> Option<NodeId> {
+    let pair = |id: NodeId| match *graph.inputs_of(id).as_slice() {
+        [Some(a), Some(b)] => Some((a, b)),
+        _ => None,
+    };
+    let Op::Dequantize(_) = &graph.node(id).op else {
+        return None;
+    };
+    let (numbers, whole) = pair(id)?;
+    let Op::Quantize(op) = &graph.node(numbers).op else {
+        return None;
+    };
+    let (scale, by) = pair(numbers)?;
+    let Op::WeightScale(of_scale) = &graph.node(whole).op else {
+        return None;
+    };
+    let plain = op.axis.is_none() && of_scale.axis.is_none() && of_scale.largest.is_none();
+    let own = graph.inputs_of(whole) == [Some(scale)] && by == whole;
+    let f8 = op.to == Dtype::F8e4m3 && of_scale.to == op.to;
+    (plain && own && f8).then_some(scale)
 }
 
 impl Dialect {
@@ -338,3 +370,6 @@ impl Emitter<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

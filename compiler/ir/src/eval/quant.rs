@@ -175,3 +175,21 @@ impl Eval for OrtDynamicQuantizeMatmul {
         Array::f32(&shape, y)
     }
 }
+
+impl Eval for TrtFp4DynamicQuantize {
+    fn eval(&self, values: &Values<'_>) -> Evaluated {
+        let (x, whole) = (values.float(0)?, values.float(1)?);
+        let whole = whole.first().copied().unwrap_or(1.0);
+        let largest = narrow::largest(Dtype::F4e2m1).unwrap_or(1.0);
+        let x = x.as_standard_layout();
+        let mut y = Vec::with_capacity(x.len());
+        for block in x.as_slice().unwrap_or_default().chunks(self.block) {
+            let most = block.iter().fold(0.0f32, |most, x| most.max(x.abs()));
+            let scale = narrow::scale_for(most, largest);
+            let scale = narrow::quantize(Dtype::F8e4m3, scale, whole) * whole;
+            let back = |x: &f32| narrow::quantize(Dtype::F4e2m1, *x, scale) * scale;
+            y.extend(block.iter().map(back));
+        }
+        Array::f32(x.shape(), y)
+    }
+}

@@ -41,7 +41,7 @@ fn scales_to(
     match narrow::largest(to) {
         Some(_) => scales(x, axis, block),
         None => fail(format!(
-            "nothing is quantised to {to}; i8, i4 and f8e4m3 are"
+            "nothing is quantised to {to}; i8, i4, f8e4m3 and f4e2m1 are"
         )),
     }
 }
@@ -136,5 +136,17 @@ impl Infer for OrtDynamicQuantizeMatmul {
         inputs.expect(2, std::slice::from_ref(columns))?;
         inputs.expect(3, std::slice::from_ref(columns))?;
         Ok(x.with_shape(lead.iter().chain([columns]).cloned().collect()))
+    }
+}
+
+impl Infer for TrtFp4DynamicQuantize {
+    fn infer(&self, inputs: &Inputs<'_>) -> Result<Fact, InferError> {
+        let x = inputs.float(0)?;
+        scales(x, Some(-1), Some(self.block))?;
+        let scale = inputs.float(1)?;
+        match scale.dtype == Dtype::F32 && scale.rank() == 0 {
+            true => Ok(x.clone()),
+            false => fail(format!("port `scale` must be f32[], not {scale}")),
+        }
     }
 }

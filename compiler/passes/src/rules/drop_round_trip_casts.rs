@@ -46,6 +46,6 @@ fn holds(wide: Dtype, narrow: Dtype) -> bool {
         Dtype::F8e4m3 => matches!(wide, Dtype::F32 | Dtype::F16 | Dtype::Bf16),
         Dtype::I32 => wide == Dtype::I64,
         Dtype::Bool => wide != Dtype::Bool,
-        Dtype::F32 | Dtype::I64 | Dtype::I8 | Dtype::I4 | Dtype::U8 => false,
+        Dtype::F32 | Dtype::I64 | Dtype::I8 | Dtype::I4 | Dtype::F4e2m1 | Dtype::U8 => false,
     }
 }

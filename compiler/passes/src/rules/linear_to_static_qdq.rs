@@ -1,15 +1,13 @@
 //! Linear layers on 8 bits, their inputs measured before.
 
-use std::collections::BTreeMap;
-
 use ltxc_ir::attrs::Literal;
-use ltxc_ir::op::{Add, Cast, Constant, Dequantize, Matmul, Mul, Quantize, Transpose, WeightScale};
-use ltxc_ir::{Dtype, Patch, Size, Value, narrow};
+use ltxc_ir::op::{Add, Cast, Constant, Dequantize, Matmul, Quantize, Transpose, WeightScale};
+use ltxc_ir::{Dtype, Patch, Value, narrow};
 use serde::Deserialize;
 
-use crate::linear::Linear;
+use crate::linear::Reaches;
 use crate::matched::Match;
-use crate::rule::{Declined, Fidelity, Meta, Roots, Rule, Verdict};
+use crate::rule::{Fidelity, Meta, Roots, Rule, Verdict};
 use crate::target::Capabilities;
 
 /// `linear(x, w, b?)` -> `matmul(dequantize(quantize(x, s), s), dequantize(transpose(quantize(w, t)), t)) + b`.
@@ -29,19 +27,9 @@ pub struct LinearToStaticQdq {
     /// Whether each output has a scale for its weights, or all have one.
     per_channel: bool,
     /// How far the inputs of a layer reach, by the key of its weight; without any, nothing changes.
-    scales: Option<BTreeMap<String, Reach>>,
+    scales: Option<Reaches>,
     /// Layers that stay as they are, by the name of the node or the key of the weight; `*` stands for anything.
     leave: Vec<String>,
-}
-
-/// How far the inputs of a layer reach.
-#[derive(Clone, Deserialize)]
-#[serde(untagged, deny_unknown_fields)]
-enum Reach {
-    /// The largest magnitude.
-    Plain(f32),
-    /// The largest magnitude once each input is divided by two to the power of its number here.
-    Smooth { largest: f32, smooth: Vec<i8> },
 }
 
 impl Default for LinearToStaticQdq {
@@ -84,14 +72,10 @@ impl Rule for LinearToStaticQdq {
 
     fn rewrite(&self, m: &Match<'_>) -> Verdict {
         let layer = m.linear(&self.leave)?;
-        let (magnitude, smooth) = self.reach(layer.key)?;
         let mut patch = Patch::new();
-        let (x, weight) = match smooth {
-            Some(smooth) => smoothed(&mut patch, m, &layer, smooth)?,
-            None => (layer.x.into(), layer.weight.into()),
-        };
-        let narrow = self.quantized(&mut patch, m, x, magnitude);
-        let turned = self.turned_weight(&mut patch, m, weight);
+        let ranged = layer.ranged(&mut patch, m, self.scales.as_ref())?;
+        let narrow = self.quantized(&mut patch, m, ranged.x, ranged.magnitude);
+        let turned = self.turned_weight(&mut patch, m, ranged.weight);
         let mut y = patch.add("product", Matmul {}, &[narrow, turned]);
         if let Some(b) = layer.bias {
             y = patch.add("biased", Add {}, &[y, b]);
@@ -101,26 +85,6 @@ impl Rule for LinearToStaticQdq {
 }
 
 impl LinearToStaticQdq {
-    /// The largest magnitude, and the powers of two that inputs are divided by before.
-    fn reach(&self, key: &str) -> Result<(f32, Option<&[i8]>), Declined> {
-        let scales = self.scales.as_ref();
-        let scales = scales.ok_or_else(|| Declined::Because("there are no scales".to_owned()))?;
-        let reach = scales.get(key).map(|reach| match reach {
-            Reach::Plain(most) => (*most, None),
-            Reach::Smooth { largest, smooth } => (*largest, Some(smooth.as_slice())),
-        });
-        match reach {
-            Some((most, smooth)) if most > 0.0 && most.is_finite() => Ok((most, smooth)),
-            Some((most, _)) => Err(Declined::Unmet(format!(
-                "the inputs of `{key}` reach {most} in the file of scales; a number over 0 is needed, or the layer in `leave`"
-            ))),
-            None => Err(Declined::Unmet(format!(
-                "the file of scales says nothing of the inputs of `{key}`; make it anew with `ltxc calibrate`, or name the \
-                 layer in `leave`"
-            ))),
-        }
-    }
-
     /// The inputs, quantised by one scale and back.
     fn quantized(&self, patch: &mut Patch, m: &Match<'_>, x: Value, magnitude: f32) -> Value {
         let most = narrow::largest(self.to).unwrap_or(1.0);
@@ -155,37 +119,5 @@ impl LinearToStaticQdq {
         };
         let axis = self.per_channel.then_some(1);
         patch.add("weight_again", Dequantize { axis, block }, &[q, scale])
-    }
-}
-
-/// Inputs divided by powers of two, and the weight multiplied by them.
-fn smoothed(
-    patch: &mut Patch,
-    m: &Match<'_>,
-    layer: &Linear<'_>,
-    smooth: &[i8],
-) -> Result<(Value, Value), Declined> {
-    let fact = m.fact_of(layer.weight);
-    if fact.shape.last().and_then(Size::as_const) != Some(smooth.len() as i64) {
-        return Err(Declined::Unmet(format!(
-            "the file of scales has {} inputs for `{}`, which is {fact}; make it anew with `ltxc calibrate`",
-            smooth.len(),
-            layer.key
-        )));
-    }
-    let down = patch.add("down", powers(m.fact_of(layer.x).dtype, smooth, -1), &[]);
-    let up = patch.add("up", powers(fact.dtype, smooth, 1), &[]);
-    let x = patch.add("smoothed", Mul {}, &[layer.x.into(), down]);
-    let weight = patch.add("raised", Mul {}, &[layer.weight.into(), up]);
-    Ok((x, weight))
-}
-
-/// Two to the powers, or to their negatives.
-fn powers(dtype: Dtype, smooth: &[i8], sign: i32) -> Constant {
-    let power = |n: &i8| 2f32.powi(sign * i32::from(*n));
-    Constant {
-        dtype,
-        shape: vec![Size::from(smooth.len() as i64)],
-        data: Literal::Floats(smooth.iter().map(power).collect()),
     }
 }

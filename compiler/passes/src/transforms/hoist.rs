@@ -208,6 +208,7 @@ fn cost(op: &Op) -> Cost {
         | Op::Dequantize(_)
         | Op::OrtPackNibbles(_)
         | Op::OrtMatmulNbits(_)
-        | Op::OrtDynamicQuantizeMatmul(_) => Cost::Work,
+        | Op::OrtDynamicQuantizeMatmul(_)
+        | Op::TrtFp4DynamicQuantize(_) => Cost::Work,
     }
 }
