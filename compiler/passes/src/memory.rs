@@ -137,10 +137,19 @@ impl<'g> Planner<'g> {
                 .inputs(id)
                 .iter()
                 .all(|input| self.fixed.contains(input));
-            if decided && !matches!(self.op(id), Op::Input(_) | Op::Dequantize(_)) {
+            let taken_back = matches!(self.op(id), Op::Dequantize(_)) && !self.scales_a_weight(id);
+            if decided && !matches!(self.op(id), Op::Input(_)) && !taken_back {
                 self.fixed.insert(id);
             }
         }
+    }
+
+    /// Whether scales that were rounded themselves are only what a weight is quantised by, while it is streamed.
+    fn scales_a_weight(&self, id: NodeId) -> bool {
+        let users = self.graph.users_of(id);
+        users
+            .iter()
+            .all(|user| matches!(self.op(*user), Op::Quantize(_)))
     }
 
     /// Numbers that a product takes quantised: targets that are given such pairs compute on what is small.
