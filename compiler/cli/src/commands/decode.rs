@@ -41,15 +41,14 @@ pub fn command(args: &DecodeArgs) -> Outcome {
     );
     let (mut view, mut noise) = (View::new(), job.noise());
     let mut files = Files::new(&planned, &job);
-    let stages = runner
-        .decode_latents(
-            &job,
-            latents,
-            &mut noise,
-            &mut |event| view.show(&event),
-            &mut files,
-        )
-        .map_err(input)?;
+    let made = runner.decode_latents(
+        &job,
+        latents,
+        &mut noise,
+        &mut |event| view.show(&event),
+        &mut files,
+    );
+    let stages = made.map_err(|e| files.failed(e))?;
     view.finish();
     match args.json {
         true => say!("{}", json!({"stages": stages})),

@@ -38,15 +38,14 @@ pub fn command(args: &RunArgs) -> Outcome {
         prompt: take.prompt.clone(),
         noise: noise as &mut dyn NoiseSource,
     });
-    let mut view = View::new();
-    let stages = runner
-        .generate_into(
-            &job,
-            takes.collect(),
-            &mut |event| view.show(&event),
-            &mut output::Files::new(&planned, &job),
-        )
-        .map_err(|e| Failure::Input(e.into()))?;
+    let (mut view, mut files) = (View::new(), output::Files::new(&planned, &job));
+    let made = runner.generate_into(
+        &job,
+        takes.collect(),
+        &mut |event| view.show(&event),
+        &mut files,
+    );
+    let stages = made.map_err(|e| files.failed(e))?;
     view.finish();
     for stage in stages.iter().filter(|stage| stage.reused > 0) {
         let (reused, steps) = (stage.reused, stage.steps);
