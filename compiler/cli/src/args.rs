@@ -280,6 +280,13 @@ pub struct RunArgs {
     /// Print the result as JSON.
     #[arg(long)]
     pub json: bool,
+    /// Write what happens into a file, one JSON object a line, as it happens; - is standard output, where --json comes
+    /// last. Every line has `event`: run_started; stage_started, component_loaded, step, frames_decoded and
+    /// stage_finished, with `elapsed` and `left` in seconds (null before the first step) and `progress` from 0 to 1;
+    /// run_finished or run_failed. Such as {"event":"step","stage":"latents","step":9,"steps":40,"window":1,"windows":2,
+    /// "sigma":0.9,"seconds":0.5,"elapsed":5.1,"progress":0.2,"left":20.4}.
+    #[arg(long, value_name = "FILE")]
+    pub events: Option<PathBuf>,
     /// Threads; one per core where left out.
     #[arg(long, value_name = "N")]
     pub threads: Option<usize>,

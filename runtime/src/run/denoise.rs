@@ -139,6 +139,8 @@ impl Run<'_, '_> {
                 stage,
                 step: done * steps + index + 1,
                 steps: groups * pass.windows() * steps,
+                window: fixed.window + 1,
+                windows: pass.windows(),
                 sigma,
                 elapsed: begin.elapsed(),
             });

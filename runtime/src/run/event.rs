@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
-/// News of a run, enough to draw a bar with the time that is left.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// News of a run, enough to draw a bar with the time that is left. As JSON, times are in `seconds`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event<'a> {
     /// A stage begins.
     StageStarted {
@@ -23,6 +24,7 @@ pub enum Event<'a> {
         /// The component.
         component: &'a str,
         /// Time it took; next to none where it was kept.
+        #[serde(rename = "seconds", serialize_with = "seconds")]
         elapsed: Duration,
     },
     /// A denoising step is done.
@@ -33,9 +35,14 @@ pub enum Event<'a> {
         step: usize,
         /// All steps.
         steps: usize,
+        /// The window it belongs to, from 1.
+        window: usize,
+        /// All windows of a video.
+        windows: usize,
         /// The noise level that it started from.
         sigma: f32,
         /// Time it took.
+        #[serde(rename = "seconds", serialize_with = "seconds")]
         elapsed: Duration,
     },
     /// Pixel frames are there.
@@ -52,8 +59,13 @@ pub enum Event<'a> {
         /// The stage.
         stage: &'a str,
         /// Time it took, loading included.
+        #[serde(rename = "seconds", serialize_with = "seconds")]
         elapsed: Duration,
     },
+}
+
+fn seconds<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64(time.as_secs_f64())
 }
 
 /// How long a stage took.

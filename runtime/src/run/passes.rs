@@ -80,12 +80,16 @@ impl PassJob {
 
     /// The numbers of rows that steps need.
     pub(super) fn rows(&self) -> BTreeSet<usize> {
-        let rows = |t: &f32| match self.step(*t) {
+        self.timesteps.iter().map(|t| self.rows_at(*t)).collect()
+    }
+
+    /// The number of rows that a step needs.
+    pub(super) fn rows_at(&self, sigma: f32) -> usize {
+        match self.step(sigma) {
             Ok((guidance, [])) => guidance.rows().len() - usize::from(guidance.stg_scale > 0.0),
             Ok((guidance, _)) => guidance.rows().len(),
             Err(_) => 1,
-        };
-        self.timesteps.iter().map(rows).collect()
+        }
     }
 
     /// Whether some step looks at the negative prompt.

@@ -10,16 +10,35 @@ use std::time::Instant;
 use ltxc_bundle::{Scheduled, Settings};
 use ltxc_runtime::run::{Job, Runner, StageTime, Take};
 use ltxc_runtime::sampling::NoiseSource;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use self::takes::Planned;
 use self::view::View;
 use crate::args::RunArgs;
 use crate::failure::{Failure, Outcome};
 use crate::output::{note, say};
+use crate::progress::events::Events;
 use crate::session::{self, runner};
 
 pub fn command(args: &RunArgs) -> Outcome {
+    let events = args.events.as_deref().map(Events::create).transpose()?;
+    let mut view = View::new().with_events(events.unwrap_or_else(Events::none));
+    let made = make(args, &mut view);
+    let elapsed = view.elapsed();
+    view.events().finished(elapsed, &made);
+    let made = made?;
+    if args.json {
+        say!("{made}");
+        return Ok(());
+    }
+    for video in made["videos"].as_array().into_iter().flatten() {
+        say!("{}", video["output"].as_str().unwrap_or_default());
+    }
+    Ok(())
+}
+
+/// Makes the videos and reports about them.
+fn make(args: &RunArgs, view: &mut View) -> Outcome<Value> {
     let start = Instant::now();
     let prompts = args.prompts.as_deref().map(takes::prompts).transpose()?;
     let bundle = session::open(&args.source, &args.project)?;
@@ -33,20 +52,22 @@ pub fn command(args: &RunArgs) -> Outcome {
         .with_together(args.together)
         .with_pieces(args.decode);
     note!("{}", describe(&runner, &job, planned.len())?);
+    view.begin(runner.costs(&job, planned.len()).map_err(input)?);
+    view.events().started(&sizes(&planned, &job));
     let mut noises: Vec<_> = planned.iter().map(|take| job.noise_of(take.seed)).collect();
     let takes = planned.iter().zip(&mut noises).map(|(take, noise)| Take {
         prompt: take.prompt.clone(),
         noise: noise as &mut dyn NoiseSource,
     });
-    let (mut view, mut files) = (View::new(), output::Files::new(&planned, &job));
+    let mut files = output::Files::new(&planned, &job);
     let made = runner.generate_into(
         &job,
         takes.collect(),
         &mut |event| view.show(&event),
         &mut files,
     );
-    let stages = made.map_err(|e| files.failed(e))?;
     view.finish();
+    let stages = made.map_err(|e| files.failed(e))?;
     for stage in stages.iter().filter(|stage| stage.reused > 0) {
         let (reused, steps) = (stage.reused, stage.steps);
         note!(
@@ -54,18 +75,12 @@ pub fn command(args: &RunArgs) -> Outcome {
             stage.stage
         );
     }
-    match args.json {
-        true => say!(
-            "{}",
-            report(&planned, &job, &stages, start.elapsed().as_secs_f64())
-        ),
-        false => {
-            for take in &planned {
-                say!("{}", take.output.display());
-            }
-        }
-    }
-    Ok(())
+    let seconds = start.elapsed().as_secs_f64();
+    Ok(report(&planned, &job, &stages, seconds))
+}
+
+fn input(error: impl std::error::Error + Send + Sync + 'static) -> Failure {
+    Failure::Input(anyhow::Error::new(error))
 }
 
 /// What the flags say, then what `--set defaults.NAME` says to a bundle.
@@ -141,7 +156,8 @@ pub(super) fn pieces(runner: &Runner, job: &Job) -> Outcome<String> {
     })
 }
 
-fn report(planned: &[Planned], job: &Job, stages: &[StageTime], seconds: f64) -> serde_json::Value {
+/// What a run makes.
+fn sizes(planned: &[Planned], job: &Job) -> Value {
     let video = |take: &Planned| {
         json!({
             "output": take.output.display().to_string(),
@@ -158,7 +174,12 @@ fn report(planned: &[Planned], job: &Job, stages: &[StageTime], seconds: f64) ->
         "fps": job.fps(),
         "seed": job.seed(),
         "timesteps": job.timesteps(),
-        "stages": stages,
-        "seconds": seconds,
     })
+}
+
+fn report(planned: &[Planned], job: &Job, stages: &[StageTime], seconds: f64) -> Value {
+    let mut report = sizes(planned, job);
+    report["stages"] = json!(stages);
+    report["seconds"] = json!(seconds);
+    report
 }

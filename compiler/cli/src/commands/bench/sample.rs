@@ -86,6 +86,7 @@ fn generate(
         prompt: Scene::of_seed(*seed).prompt(),
         noise: noise as &mut dyn NoiseSource,
     });
+    view.begin(runner.costs(job, seeds.len()).map_err(input)?);
     let stages = runner.generate_takes(
         job,
         takes.collect(),
