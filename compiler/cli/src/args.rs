@@ -40,7 +40,9 @@ pub enum Command {
   ltxc run shapes.bundle --prompt \"a circle\" --steps 8 -o out.gif --json
   ltxc run ltxv.bundle --prompt \"a cat wakes\" --condition first.png@0 --condition last.png@-1:0.8 -o cat.mp4
   ltxc run ltxv.bundle --prompt \"and jumps\" --condition cat.mp4@0 --frames 161 -o longer.mp4
-  ltxc run configs/ltxv-13b-0.9.8-distilled.yaml --text-encoder t5/ --prompts prompts.txt --batch 4 -o out.mp4")]
+  ltxc run configs/ltxv-13b-0.9.8-distilled.yaml --text-encoder t5/ --prompts prompts.txt --batch 4 -o out.mp4
+  ltxc run ltxv.bundle --timeline story.yaml --frames 769 -o story.mp4
+  ltxc run shapes.bundle --prompt \"a circle\" -o out.mp4 --json --events - | jq .progress")]
     #[command(allow_negative_numbers = true)]
     Run(Box<RunArgs>),
     /// Run one component of a bundle on given tensors.
@@ -257,6 +259,11 @@ pub struct RunArgs {
     /// A file of prompts, one a line: a video for each.
     #[arg(long, value_name = "FILE", conflicts_with = "prompt")]
     pub prompts: Option<PathBuf>,
+    /// What the windows of a long video show, as YAML: a list of {from: FRAME or SECONDSs, prompt: TEXT, seed: N}, such
+    /// as {from: 8.5s, prompt: the cat jumps}. A window shows what holds at the first frame that it adds. Where a seed
+    /// is given, it draws the noise from there to the next prompt; what is before stays as it was.
+    #[arg(long, value_name = "FILE.yaml", conflicts_with_all = ["prompt", "prompts"])]
+    pub timeline: Option<PathBuf>,
     /// Videos for each prompt, with the seeds that follow.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub batch: usize,

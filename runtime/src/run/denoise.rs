@@ -12,7 +12,7 @@ use super::generate::{Run, missing};
 use super::geometry::{VideoSize, to_channels_first};
 use super::passes::PassJob;
 use super::prepare::Start;
-use super::window::{Made, segment};
+use super::window::Made;
 use super::{Component, RunError};
 use crate::sampling::{Distinct, Guidance, Predictions, Purpose, Row, Solver};
 use crate::tensor::Tensor;
@@ -191,11 +191,7 @@ impl Run<'_, '_> {
         pass: &PassJob,
         window: usize,
     ) -> Result<Prompts, RunError> {
-        let prompt = &self.takes[take].prompt;
-        let prompt = match self.job.has_windows() {
-            true => segment(prompt, window, pass.windows())?,
-            false => prompt.clone(),
-        };
+        let prompt = self.job.prompt_of(&self.takes[take].prompt, pass, window)?;
         let texts = self.texts.get(&op.text).ok_or_else(|| missing(&op.text))?;
         let text = |prompt: &str| texts.get(prompt).cloned().ok_or_else(|| missing(&op.text));
         Ok(Prompts {

@@ -55,6 +55,16 @@ pub enum RunError {
         /// Why not, and what to do.
         why: String,
     },
+    /// A cue cannot be followed.
+    #[error("the prompt number {} of the timeline: {why}; {help}", cue + 1)]
+    Cue {
+        /// Which, from 0.
+        cue: usize,
+        /// Why not.
+        why: String,
+        /// What to do.
+        help: String,
+    },
     /// Whoever took a finished video wants no more.
     #[error(transparent)]
     Stopped(Box<dyn std::error::Error + Send + Sync>),

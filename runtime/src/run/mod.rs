@@ -8,6 +8,7 @@
 mod component;
 mod condition;
 mod cost;
+mod cue;
 mod decode;
 mod denoise;
 mod encode;
@@ -32,6 +33,7 @@ mod window;
 pub use component::{Component, Tensors};
 pub use condition::{Condition, Media, Place};
 pub use cost::StageCost;
+pub use cue::Cue;
 pub use decode::{Pieces, Sink, Stop};
 pub use error::RunError;
 pub use event::{Event, StageTime};

@@ -63,6 +63,14 @@ impl Windows {
     pub fn count(&self) -> usize {
         self.spans.len()
     }
+
+    /// The first latent frame that a window adds to those before.
+    pub fn first_new(&self, window: usize) -> usize {
+        let before = window
+            .checked_sub(1)
+            .and_then(|before| self.spans.get(before));
+        before.map_or(0, |before| before.end)
+    }
 }
 
 /// The prompts of a video's windows: `a | b | c` is three, told one after the other.

@@ -3,6 +3,7 @@
 mod media;
 pub(super) mod output;
 pub(super) mod takes;
+mod timeline;
 pub(super) mod view;
 
 use std::time::Instant;
@@ -41,10 +42,15 @@ pub fn command(args: &RunArgs) -> Outcome {
 fn make(args: &RunArgs, view: &mut View) -> Outcome<Value> {
     let start = Instant::now();
     let prompts = args.prompts.as_deref().map(takes::prompts).transpose()?;
+    let timeline = args.timeline.as_deref().map(timeline::read).transpose()?;
     let bundle = session::open(&args.source, &args.project)?;
     let mut settings = settings(args)?;
     settings.prompt = settings.prompt.or(prompts.as_ref().map(|p| p[0].clone()));
-    let job = media::job(args, &bundle.manifest, settings)?;
+    settings.prompt = timeline.as_ref().map(timeline::prompt).or(settings.prompt);
+    let mut job = media::job(args, &bundle.manifest, settings)?;
+    if let Some(timeline) = &timeline {
+        job = timeline::follow(job, timeline)?;
+    }
     let prompts = prompts.unwrap_or_else(|| vec![job.prompt().to_owned()]);
     let planned = takes::takes(args, &job, &prompts)?;
     output::check(&planned, &job)?;
