@@ -257,10 +257,10 @@ impl Job {
         Ok(sizes)
     }
 
-    /// Tokens that conditions add to a pass.
+    /// Tokens that conditions and anchors add to a window of a pass, at most.
     pub(super) fn extra_tokens(&self, pass: &PassJob) -> Result<usize, RunError> {
         let compression = self.geometry.compression;
-        let mut extra = 0;
+        let mut extra = pass.anchors();
         for condition in &self.conditions {
             let video = compression.video_of(pass.latents);
             let fitted = condition.fitted(&compression, video, pass.frame_step)?;

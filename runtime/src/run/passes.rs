@@ -66,6 +66,11 @@ impl PassJob {
         }
     }
 
+    /// Tokens of the first window that all later ones are given.
+    pub(super) fn anchors(&self) -> usize {
+        self.windows.anchors * self.latents.height * self.latents.width
+    }
+
     /// How many windows there are.
     pub fn windows(&self) -> usize {
         self.windows.count()
@@ -180,8 +185,15 @@ fn windows(
         .window_overlap
         .map(|overlap| overlap.div_ceil(unit));
     let overlap = asked.unwrap_or((length / 4).max(1));
+    let spans = Windows::spans(frames, length, overlap)?;
+    let anchors = settings.window_anchors.unwrap_or(0);
+    if anchors > length && spans.len() > 1 {
+        let help = format!("a window has {length} latent frames here; give 0 to {length}");
+        return Err(wrong("window_anchors", anchors, help));
+    }
     Ok(Windows {
-        spans: Windows::spans(frames, length, overlap)?,
+        anchors: if spans.len() > 1 { anchors } else { 0 },
+        spans,
         strength: share("window_strength", settings.window_strength, 1.0)?,
         adain_factor: share("window_adain_factor", settings.window_adain_factor, 0.0)?,
     })
