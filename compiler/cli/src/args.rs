@@ -515,6 +515,27 @@ pub enum BenchCommand {
     #[command(after_help = "Example:
   ltxc bench quality shapes.bundle changed.bundle --prompts 50")]
     Quality(Box<QualityArgs>),
+    /// Whether one sees where the windows of long videos meet, and how their colours drift.
+    #[command(after_help = "Examples:
+  ltxc bench seams presets/shapes.yaml --frames 481 --prompts 5 --plot seams.svg
+  ltxc bench seams presets/shapes.yaml --frames 161 --window 33 --overlap 16 --set defaults.window_anchors=1 --json")]
+    Seams(Box<SeamsArgs>),
+}
+
+/// `ltxc bench seams`
+#[derive(Debug, Args)]
+pub struct SeamsArgs {
+    /// Bundle, or a preset that is compiled into the cache first.
+    pub source: String,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub sample: SampleArgs,
+    /// Also draw the steps and the drift.
+    #[arg(long, value_name = "FILE.svg")]
+    pub plot: Option<PathBuf>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub project: ProjectArgs,
 }
 
 /// `ltxc bench adherence`
@@ -570,6 +591,12 @@ pub struct SampleArgs {
     /// Frames.
     #[arg(long, value_name = "N")]
     pub frames: Option<usize>,
+    /// Frames that are denoised at a time.
+    #[arg(long, value_name = "FRAMES")]
+    pub window: Option<usize>,
+    /// Frames that a window shares with the one before.
+    #[arg(long, value_name = "FRAMES")]
+    pub overlap: Option<usize>,
     /// Denoising steps.
     #[arg(long, value_name = "N")]
     pub steps: Option<usize>,

@@ -18,6 +18,10 @@ pub struct Sampled {
     pub seed: u64,
     pub scene: Scene,
     pub video: Generated,
+    /// The first frame that each window adds.
+    pub windows: Vec<usize>,
+    /// Frames that a latent frame after the first stands for.
+    pub frames_of_latent: usize,
 }
 
 /// Makes the videos one after the other and hands each out.
@@ -68,6 +72,8 @@ fn settings(args: &SampleArgs) -> Settings {
         height: args.height,
         width: args.width,
         frames: args.frames,
+        window: args.window,
+        window_overlap: args.overlap,
         steps: args.steps,
         guidance_scale: args.guidance_scale.map(Scheduled::Constant),
         ..Settings::default()
@@ -93,7 +99,14 @@ fn generate(
         &mut |event| view.show(&event),
         &mut |take, video| {
             let (seed, scene) = (seeds[take], Scene::of_seed(seeds[take]));
-            Ok(each(Sampled { seed, scene, video })?)
+            let (windows, compression) = (job.window_starts(), job.geometry().compression);
+            Ok(each(Sampled {
+                seed,
+                scene,
+                video,
+                windows,
+                frames_of_latent: compression.frames(),
+            })?)
         },
     );
     stages.map(drop).map_err(input)
