@@ -116,6 +116,8 @@ pub(super) struct Made {
     size: VideoSize,
     /// Latent frames that are there.
     frames: usize,
+    /// What the first window made, (1, C, N), where later ones get its statistics.
+    first: Option<Tensor>,
 }
 
 impl Made {
@@ -126,6 +128,7 @@ impl Made {
             channels,
             size,
             frames: 0,
+            first: None,
         }
     }
 
@@ -239,8 +242,8 @@ impl Made {
         windows: &Windows,
         span: &Range<usize>,
     ) -> Result<(), RunError> {
-        let moved = match span.start > 0 && windows.adain_factor > 0.0 {
-            true => self.like_the_first(latents, windows)?,
+        let moved = match windows.adain_factor > 0.0 {
+            true => self.like_the_first(latents, windows.adain_factor)?,
             false => latents.to_vec(),
         };
         let frame = self.at(1);
@@ -257,14 +260,20 @@ impl Made {
         Ok(())
     }
 
-    fn like_the_first(&self, latents: &[f32], windows: &Windows) -> Result<Vec<f32>, RunError> {
-        let tensor = |tokens: &[f32]| {
-            let values = to_channels_first(tokens, self.channels);
-            Tensor::new([1, self.channels, values.len() / self.channels], values)
-        };
-        let first = &self.tokens[..self.at(windows.length())];
-        let moved = adain(&tensor(latents)?, &tensor(first)?, windows.adain_factor)?;
-        Ok(to_tokens(moved.values()?, self.channels))
+    fn like_the_first(&mut self, latents: &[f32], factor: f32) -> Result<Vec<f32>, RunError> {
+        let values = to_channels_first(latents, self.channels);
+        let of_window = [1, self.channels, values.len() / self.channels.max(1)];
+        let latents_of_window = Tensor::new(of_window, values)?;
+        match &self.first {
+            Some(first) => {
+                let moved = adain(&latents_of_window, first, factor)?;
+                Ok(to_tokens(moved.values()?, self.channels))
+            }
+            None => {
+                self.first = Some(latents_of_window);
+                Ok(latents.to_vec())
+            }
+        }
     }
 
     /// All latents, (N, C).

@@ -1,4 +1,4 @@
-"""What diffusers' LTXI2VLongMultiPromptPipeline makes of two windows that overlap, for src/run/window/parity.rs.
+"""What diffusers' LTXI2VLongMultiPromptPipeline makes of three windows that overlap, for src/run/window/parity.rs.
 
 Needs torch, diffusers and safetensors."""
 
@@ -18,12 +18,14 @@ def latents(spread, mean):
     return torch.randn(shape, generator=generator) * spread + mean
 
 
-first, second = latents(1.0, 0.0), latents(1.7, 0.4)
-golden = {"first": first, "second": second}
+windows = {"first": latents(1.0, 0.0), "second": latents(1.7, 0.4), "third": latents(0.5, -0.3)}
+golden = dict(windows)
 for overlap in (2, 3, 5):
     for factor in (0.0, 0.25, 1.0):
-        moved = peer.adain_normalize_latents(second, first, factor)
-        fused = peer.linear_overlap_fuse(first, moved, overlap)
+        fused = windows["first"]
+        for name in ("second", "third"):
+            moved = peer.adain_normalize_latents(windows[name], windows["first"], factor)
+            fused = peer.linear_overlap_fuse(fused, moved, overlap)
         golden[f"overlap{overlap}.factor{factor}"] = fused.contiguous()
 for anchors in (1, 2, 3):
     places = peer.get_latent_coords(anchors, HEIGHT, WIDTH, 1, "cpu", (8, 32, 32), -anchors)

@@ -37,15 +37,18 @@ fn statistics_and_cross_fades_are_those_of_diffusers() {
     let tokens = |name: &str| to_tokens(values(&golden, name), CHANNELS);
     for overlap in [2, 3, 5] {
         for factor in [0.0_f32, 0.25, 1.0] {
-            let frames = 2 * LENGTH - overlap;
+            let step = LENGTH - overlap;
+            let frames = 2 * step + LENGTH;
             let windows = Windows {
-                spans: vec![0..LENGTH, LENGTH - overlap..frames],
+                spans: [0, step, 2 * step]
+                    .map(|start| start..start + LENGTH)
+                    .to_vec(),
                 strength: 0.5,
                 adain_factor: factor,
                 anchors: 0,
             };
             let mut made = Made::new(size(frames), CHANNELS);
-            for (span, name) in windows.spans.iter().zip(["first", "second"]) {
+            for (span, name) in windows.spans.iter().zip(["first", "second", "third"]) {
                 made.take(&tokens(name), &windows, span).expect("taken");
             }
             let found = to_channels_first(made.tokens(), CHANNELS);
