@@ -259,9 +259,9 @@ pub struct RunArgs {
     /// A file of prompts, one a line: a video for each.
     #[arg(long, value_name = "FILE", conflicts_with = "prompt")]
     pub prompts: Option<PathBuf>,
-    /// What the windows of a long video show, as YAML: a list of {from: FRAME or SECONDSs, prompt: TEXT, seed: N}, such
-    /// as {from: 8.5s, prompt: the cat jumps}. A window shows what holds at the first frame that it adds. Where a seed
-    /// is given, it draws the noise from there to the next prompt; what is before stays as it was.
+    /// What the windows of a long video show, as YAML: a list such as [{from: 0, prompt: a cat sleeps}, {from: 8.5s,
+    /// prompt: it jumps, seed: 3}]. `from` is a frame, or seconds with an s; a window shows what holds at the first
+    /// frame that it adds. A seed draws the noise from there to the next prompt; what is before stays as it was.
     #[arg(long, value_name = "FILE.yaml", conflicts_with_all = ["prompt", "prompts"])]
     pub timeline: Option<PathBuf>,
     /// Videos for each prompt, with the seeds that follow.

@@ -20,9 +20,20 @@ const TELLS: f64 = 0.1;
 #[derive(Clone, Copy, Debug, Default)]
 struct Part {
     cost: f64,
-    /// 0 to 1.
+    /// The share that is done, 0 to 1, and how much of that took `seconds` of this run; a run that goes on after a
+    /// break did not see the rest.
     done: f64,
+    seen: f64,
     seconds: f64,
+}
+
+impl Part {
+    /// A share is done now, of which `seen` took so long.
+    fn reach(&mut self, done: f64, seen: f64, seconds: f64) {
+        self.done = done;
+        self.seen += seen;
+        self.seconds += seconds;
+    }
 }
 
 /// A stage at work.
@@ -75,8 +86,8 @@ impl Left {
         match event {
             Event::StageStarted { .. } => {}
             Event::ComponentLoaded { elapsed, .. } => {
-                stage.loading.done = 1.0;
-                stage.loading.seconds += elapsed.as_secs_f64();
+                let first = 1.0 - stage.loading.seen;
+                stage.loading.reach(1.0, first, elapsed.as_secs_f64());
             }
             Event::Step {
                 step,
@@ -84,17 +95,21 @@ impl Left {
                 elapsed,
                 ..
             } => {
-                stage.work.done = *step as f64 / (*steps).max(1) as f64;
-                stage.work.seconds += elapsed.as_secs_f64();
+                let one = 1.0 / (*steps).max(1) as f64;
+                let done = *step as f64 * one;
+                stage.work.reach(done, one, elapsed.as_secs_f64());
             }
             Event::FramesDecoded { frames, total, .. } => {
-                stage.work.done = *frames as f64 / (*total).max(1) as f64;
-                stage.work.seconds += passed;
+                let done = *frames as f64 / (*total).max(1) as f64;
+                let more = done - stage.work.done;
+                stage.work.reach(done, more, passed);
             }
             Event::StageFinished { elapsed, .. } => {
-                let working = elapsed.as_secs_f64() - stage.loading.seconds;
-                stage.work.seconds = working.max(stage.work.seconds);
-                (stage.loading.done, stage.work.done) = (1.0, 1.0);
+                let before = stage.loading.seconds + stage.work.seconds;
+                let rest = (elapsed.as_secs_f64() - before).max(0.0);
+                let unseen = 1.0 - stage.work.done;
+                stage.work.reach(1.0, unseen, rest);
+                stage.loading.done = 1.0;
             }
         }
         stage.heard = now;
@@ -131,11 +146,11 @@ impl Left {
 
 /// Seconds that parts took, and what their rests will take.
 fn left(parts: impl Iterator<Item = Part> + Clone, usual: f64) -> (f64, f64) {
-    let done: f64 = parts.clone().map(|part| part.cost * part.done).sum();
+    let seen: f64 = parts.clone().map(|part| part.cost * part.seen).sum();
     let spent: f64 = parts.clone().map(|part| part.seconds).sum();
-    let rate = if done > 0.0 { spent / done } else { usual };
-    let rest = |part: Part| match part.done > 0.0 && part.seconds > 0.0 {
-        true => part.seconds / part.done * (1.0 - part.done),
+    let rate = if seen > 0.0 { spent / seen } else { usual };
+    let rest = |part: Part| match part.seen > 0.0 && part.seconds > 0.0 {
+        true => part.seconds / part.seen * (1.0 - part.done),
         false => part.cost * rate * (1.0 - part.done),
     };
     (spent, parts.map(rest).sum())
@@ -217,6 +232,14 @@ mod tests {
         assert_eq!((share, rest), (50.0 / 90.0, Some(seconds(40.0))));
         left.hear(&decoded(10), seconds(90.0));
         assert_eq!(left.tell(seconds(90.0)), (1.0, Some(Duration::ZERO)));
+    }
+
+    /// Steps that were taken before a break cost nothing again, and say nothing of how long one takes.
+    #[test]
+    fn a_run_that_goes_on_counts_what_it_saw() {
+        let mut left = run();
+        left.hear(&step(3, 10.0), seconds(10.0));
+        assert_eq!(left.tell(seconds(10.0)).1, Some(seconds(20.0)));
     }
 
     #[test]
