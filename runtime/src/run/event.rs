@@ -4,6 +4,12 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+/// Hears the news of a run: one piece at a time, from whichever thread has some.
+pub type Listener<'a> = dyn FnMut(Event<'_>) + Send + 'a;
+
+/// Passes news on, from any thread.
+pub(super) type News<'a> = dyn Fn(Event<'_>) + Sync + 'a;
+
 /// News of a run, enough to draw a bar with the time that is left.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Event<'a> {
@@ -56,7 +62,7 @@ pub enum Event<'a> {
     },
 }
 
-/// How long a stage took.
+/// How long a stage took. Stages that ran beside one another took the same time at once.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct StageTime {
     /// The stage.

@@ -1,5 +1,6 @@
 //! `ltxc run`
 
+mod beside;
 mod media;
 pub(super) mod output;
 pub(super) mod takes;
@@ -8,7 +9,7 @@ pub(super) mod view;
 use std::time::Instant;
 
 use ltxc_bundle::{Scheduled, Settings};
-use ltxc_runtime::run::{Job, Runner, StageTime, Take};
+use ltxc_runtime::run::{Aside, Job, Runner, Sink, StageTime, Take};
 use ltxc_runtime::sampling::NoiseSource;
 use serde_json::json;
 
@@ -22,7 +23,7 @@ use crate::session::{self, runner};
 pub fn command(args: &RunArgs) -> Outcome {
     let start = Instant::now();
     let prompts = args.prompts.as_deref().map(takes::prompts).transpose()?;
-    let bundle = session::open(&args.source, &args.project)?;
+    let bundle = session::open(&args.source, &beside::compiled_with(&args.project))?;
     let mut settings = settings(args)?;
     settings.prompt = settings.prompt.or(prompts.as_ref().map(|p| p[0].clone()));
     let job = media::job(args, &bundle.manifest, settings)?;
@@ -31,23 +32,37 @@ pub fn command(args: &RunArgs) -> Outcome {
     output::check(&planned, &job)?;
     let runner = runner(bundle, args.threads, false)?
         .with_together(args.together)
-        .with_pieces(args.decode);
+        .with_pieces(args.decode)
+        .with_sequential(args.sequential)
+        .with_memory(args.project.memory_budget.map(|budget| budget.0));
     note!("{}", describe(&runner, &job, planned.len())?);
+    let state = beside::state(args, &runner, &job, &planned)?;
+    let mut preview = beside::preview(args, &runner, &job)?;
     let mut noises: Vec<_> = planned.iter().map(|take| job.noise_of(take.seed)).collect();
     let takes = planned.iter().zip(&mut noises).map(|(take, noise)| Take {
         prompt: take.prompt.clone(),
         noise: noise as &mut dyn NoiseSource,
     });
-    let mut view = View::new();
-    let stages = runner
-        .generate_into(
-            &job,
-            takes.collect(),
-            &mut |event| view.show(&event),
-            &mut output::Files::new(&planned, &job),
-        )
-        .map_err(|e| Failure::Input(e.into()))?;
+    let (mut view, mut files) = (View::new(), output::Files::new(&planned, &job));
+    let aside = Aside {
+        state: state.as_ref(),
+        preview: preview.as_mut().map(|preview| preview as &mut dyn Sink),
+    };
+    let made = runner.generate_into(
+        &job,
+        takes.collect(),
+        &mut |event| view.show(&event),
+        &mut files,
+        aside,
+    );
     view.finish();
+    if let (Err(_), Some(state)) = (&made, &state) {
+        beside::say_kept(state);
+    }
+    let stages = made.map_err(|e| Failure::Input(e.into()))?;
+    if let Some(state) = state {
+        state.remove().map_err(|e| Failure::Input(e.into()))?;
+    }
     for stage in stages.iter().filter(|stage| stage.reused > 0) {
         let (reused, steps) = (stage.reused, stage.steps);
         note!(
@@ -118,7 +133,7 @@ fn describe(runner: &Runner, job: &Job, videos: usize) -> Outcome<String> {
     } else {
         format!("{videos} videos: ")
     };
-    let decoding = pieces(runner, job)?;
+    let decoding = pieces(runner, job)? + &beside::order(runner, job, videos)?;
     Ok(format!(
         "{count}{} frames of {}x{} at {} fps, {}, seed {}{decoding}, on {} ({})",
         video.frames,
