@@ -104,7 +104,7 @@ pub enum Command {
 }
 
 /// Which model, and for what.
-#[derive(Debug, Default, Args)]
+#[derive(Clone, Debug, Default, Args)]
 pub struct ProjectArgs {
     /// Checkpoint: an original .safetensors file or a diffusers folder.
     #[arg(long, value_name = "PATH")]
@@ -155,8 +155,10 @@ pub struct ProjectArgs {
     /// Rows of the transformer with --size; what the guidance of the preset needs where left out.
     #[arg(long, value_name = "N", requires = "size", value_parser = clap::value_parser!(u32).range(1..))]
     pub rows: Option<u32>,
-    /// Memory that a component may need, with --size; more is saved by computing some tokens at a time.
-    #[arg(long, value_name = "8GB", requires = "size")]
+    /// Memory that a component may need, with --size; more is saved by computing some tokens at a time. For `run`, with and
+    /// without --size, also the weights that may be loaded at a time: what is needed next stays loaded, and a video is
+    /// decoded beside denoising where both fit.
+    #[arg(long, value_name = "8GB")]
     pub memory_budget: Option<Bytes>,
 }
 
@@ -274,6 +276,16 @@ pub struct RunArgs {
     /// need little memory however long it is.
     #[arg(long, value_name = "PIECES", default_value = "auto")]
     pub decode: Pieces,
+    /// Decode when all is denoised, and not what is final while the rest is denoised.
+    #[arg(long)]
+    pub sequential: bool,
+    /// Keep finished windows in a folder and go on from those that are there: the video is the same as without a break.
+    /// The folder is removed when the video is written.
+    #[arg(long, value_name = "DIR")]
+    pub resume: Option<PathBuf>,
+    /// A small version of the video while the whole is made: FILE.mp4, FILE.gif or FOLDER/%05d.png.
+    #[arg(long, value_name = "FILE")]
+    pub preview: Option<PathBuf>,
     /// Whose random draws a seed gives: original, diffusers or comfyui.
     #[arg(long, value_name = "LAYOUT")]
     pub noise: Option<String>,

@@ -66,6 +66,8 @@ pub fn runner_options(threads: Option<usize>, keep: bool) -> RunnerOptions {
         keep,
         together: 1,
         pieces: Pieces::default(),
+        memory: None,
+        sequential: false,
     }
 }
 

@@ -4,6 +4,12 @@ use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
+/// Hears the news of a run: one piece at a time, from whichever thread has some.
+pub type Listener<'a> = dyn FnMut(Event<'_>) + Send + 'a;
+
+/// Passes news on, from any thread.
+pub(super) type News<'a> = dyn Fn(Event<'_>) + Sync + 'a;
+
 /// News of a run, enough to draw a bar with the time that is left. As JSON, times are in `seconds`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
@@ -68,7 +74,7 @@ fn seconds<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Er
     serializer.serialize_f64(time.as_secs_f64())
 }
 
-/// How long a stage took.
+/// How long a stage took. Stages that ran beside one another took the same time at once.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct StageTime {
     /// The stage.

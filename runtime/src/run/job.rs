@@ -61,7 +61,7 @@ pub struct Job {
     pub(super) adain_factor: f32,
     skipped_start: bool,
     seed: u64,
-    layout: NoiseLayout,
+    pub(super) layout: NoiseLayout,
 }
 
 impl Job {

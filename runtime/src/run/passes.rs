@@ -76,6 +76,11 @@ impl PassJob {
         self.windows.count()
     }
 
+    /// Whether denoising may draw noise.
+    pub(super) fn draws(&self) -> bool {
+        self.stochastic || self.condition_noise > 0.0
+    }
+
     /// The guidance of a step, and the blocks it perturbs.
     pub(super) fn step(&self, sigma: f32) -> Result<(Guidance, &[usize]), RunError> {
         let guidance = self.guidance.at(sigma)?;

@@ -76,6 +76,14 @@ impl Windows {
             .and_then(|before| self.spans.get(before));
         before.map_or(0, |before| before.end)
     }
+
+    /// The latent frame up to which nothing changes after a window; the next one mixes with what lies behind.
+    pub fn final_after(&self, window: usize) -> usize {
+        match self.spans.get(window + 1) {
+            Some(next) => next.start,
+            None => self.spans.get(window).map_or(0, |last| last.end),
+        }
+    }
 }
 
 /// The prompts of a video's windows: `a | b | c` is three, told one after the other.
@@ -276,9 +284,13 @@ impl Made {
         }
     }
 
-    /// All latents, (N, C).
-    pub fn tokens(&self) -> &[f32] {
-        &self.tokens
+    /// Some latent frames, (1, C, frames, H, W).
+    pub fn latents(&self, frames: Range<usize>) -> Result<Tensor, RunError> {
+        let tokens = &self.tokens[self.at(frames.start)..self.at(frames.end)];
+        let values = to_channels_first(tokens, self.channels);
+        let (height, width) = (self.size.height, self.size.width);
+        let shape = [1, self.channels, frames.len(), height, width];
+        Ok(Tensor::new(shape, values)?)
     }
 
     /// Where a latent frame begins.
@@ -301,6 +313,14 @@ mod tests {
         assert_eq!(spans(9, 9, 2), [(0, 9)]);
         assert_eq!(spans(16, 9, 2), [(0, 9), (7, 16)]);
         assert_eq!(spans(17, 9, 2), [(0, 9), (7, 16), (8, 17)]);
+        let windows = Windows {
+            spans: Windows::spans(17, 9, 2).expect("windows"),
+            strength: 1.0,
+            adain_factor: 0.0,
+            anchors: 0,
+        };
+        let finals: Vec<_> = (0..3).map(|window| windows.final_after(window)).collect();
+        assert_eq!(finals, [7, 8, 17]);
         assert!(Windows::spans(17, 9, 0).is_err());
         assert!(Windows::spans(17, 9, 9).is_err());
     }
@@ -375,7 +395,10 @@ mod tests {
         )
         .expect("taken");
         assert_eq!(
-            made.tokens(),
+            made.latents(0..4)
+                .expect("latents")
+                .values::<f32>()
+                .expect("numbers"),
             [20.0, 21.0, 22.0, 23.0, 24.0, 25.0, 30.0, 31.0]
         );
     }

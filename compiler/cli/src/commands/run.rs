@@ -1,5 +1,6 @@
 //! `ltxc run`
 
+mod beside;
 mod media;
 pub(super) mod output;
 pub(super) mod takes;
@@ -9,7 +10,7 @@ pub(super) mod view;
 use std::time::Instant;
 
 use ltxc_bundle::{Scheduled, Settings};
-use ltxc_runtime::run::{Job, Runner, StageTime, Take};
+use ltxc_runtime::run::{Aside, Job, Runner, Sink, StageTime, Take};
 use ltxc_runtime::sampling::NoiseSource;
 use serde_json::{Value, json};
 
@@ -43,7 +44,7 @@ fn make(args: &RunArgs, view: &mut View) -> Outcome<Value> {
     let start = Instant::now();
     let prompts = args.prompts.as_deref().map(takes::prompts).transpose()?;
     let timeline = args.timeline.as_deref().map(timeline::read).transpose()?;
-    let bundle = session::open(&args.source, &args.project)?;
+    let bundle = session::open(&args.source, &beside::compiled_with(&args.project))?;
     let mut settings = settings(args)?;
     settings.prompt = settings.prompt.or(prompts.as_ref().map(|p| p[0].clone()));
     settings.prompt = timeline.as_ref().map(timeline::prompt).or(settings.prompt);
@@ -56,8 +57,12 @@ fn make(args: &RunArgs, view: &mut View) -> Outcome<Value> {
     output::check(&planned, &job)?;
     let runner = runner(bundle, args.threads, false)?
         .with_together(args.together)
-        .with_pieces(args.decode);
+        .with_pieces(args.decode)
+        .with_sequential(args.sequential)
+        .with_memory(args.project.memory_budget.map(|budget| budget.0));
     note!("{}", describe(&runner, &job, planned.len())?);
+    let state = beside::state(args, &runner, &job, &planned)?;
+    let mut preview = beside::preview(args, &runner, &job)?;
     view.begin(runner.costs(&job, planned.len()).map_err(input)?);
     view.events().started(&sizes(&planned, &job));
     let mut noises: Vec<_> = planned.iter().map(|take| job.noise_of(take.seed)).collect();
@@ -66,14 +71,25 @@ fn make(args: &RunArgs, view: &mut View) -> Outcome<Value> {
         noise: noise as &mut dyn NoiseSource,
     });
     let mut files = output::Files::new(&planned, &job);
+    let aside = Aside {
+        state: state.as_ref(),
+        preview: preview.as_mut().map(|preview| preview as &mut dyn Sink),
+    };
     let made = runner.generate_into(
         &job,
         takes.collect(),
         &mut |event| view.show(&event),
         &mut files,
+        aside,
     );
     view.finish();
+    if let (Err(_), Some(state)) = (&made, &state) {
+        beside::say_kept(state);
+    }
     let stages = made.map_err(|e| files.failed(e))?;
+    if let Some(state) = state {
+        state.remove().map_err(input)?;
+    }
     for stage in stages.iter().filter(|stage| stage.reused > 0) {
         let (reused, steps) = (stage.reused, stage.steps);
         note!(
@@ -138,7 +154,7 @@ fn describe(runner: &Runner, job: &Job, videos: usize) -> Outcome<String> {
     } else {
         format!("{videos} videos: ")
     };
-    let decoding = pieces(runner, job)?;
+    let decoding = pieces(runner, job)? + &beside::order(runner, job, videos)?;
     Ok(format!(
         "{count}{} frames of {}x{} at {} fps, {}, seed {}{decoding}, on {} ({})",
         video.frames,

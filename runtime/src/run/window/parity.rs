@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::super::geometry::{VideoSize, to_channels_first, to_tokens};
+use super::super::geometry::{VideoSize, to_tokens};
 use super::super::prepare::Start;
 use super::{Made, Windows};
 use crate::tensor::{Tensor, file};
@@ -51,7 +51,8 @@ fn statistics_and_cross_fades_are_those_of_diffusers() {
             for (span, name) in windows.spans.iter().zip(["first", "second", "third"]) {
                 made.take(&tokens(name), &windows, span).expect("taken");
             }
-            let found = to_channels_first(made.tokens(), CHANNELS);
+            let found = made.latents(0..frames).expect("latents");
+            let found = found.values::<f32>().expect("numbers");
             let expected = values(&golden, &format!("overlap{overlap}.factor{factor:?}"));
             assert_eq!(found.len(), expected.len());
             let apart = found.iter().zip(expected).map(|(a, b)| (a - b).abs());

@@ -29,7 +29,7 @@ pub fn sample(
     source: &str,
     project: &ProjectArgs,
     args: &SampleArgs,
-    each: &mut dyn FnMut(Sampled) -> Outcome,
+    each: &mut (dyn FnMut(Sampled) -> Outcome + Send),
 ) -> Outcome {
     let bundle = session::open(source, project)?;
     let settings = settings(args).or(&session::defaults(source, project)?);
@@ -85,7 +85,7 @@ fn generate(
     job: &Job,
     seeds: &[u64],
     view: &mut View,
-    each: &mut dyn FnMut(Sampled) -> Outcome,
+    each: &mut (dyn FnMut(Sampled) -> Outcome + Send),
 ) -> Outcome {
     let mut noises: Vec<_> = seeds.iter().map(|seed| job.noise_of(*seed)).collect();
     let takes = seeds.iter().zip(&mut noises).map(|(seed, noise)| Take {
