@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Every figure of benches/README.md, one JSON file each, under benches/out (not in git).
-#   benches/run.sh [compile|dit|int8|int4|quality|rows|vae|length|long|start|sparse]...      PYTHON=python of an environment with peers/requirements.txt
+#   benches/run.sh [compile|dit|int8|int4|quality|rows|vae|length|long|seams|start|sparse]...      PYTHON=python of an environment with peers/requirements.txt
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=${PYTHON:-python3} out=${OUT:-benches/out} rounds=${ROUNDS:-7}
@@ -66,6 +66,19 @@ bench_long() {
     options+=(--wall "$frames=$ltxc run $out/shapes.bundle --prompt circle --frames $frames --steps 1 --height 96 --width 96 --decode 8 -o $out/long.mp4")
   done
   "$python" benches/peers/paired.py --rounds 1 --json "$out/long.json" "${options[@]}"
+}
+
+# Where the windows of the tiny model's long videos meet, and how their colours drift.
+bench_seams() {
+  local change name
+  "$ltxc" compile presets/shapes.yaml -o "$out/shapes.bundle"
+  for change in window_overlap=8 window_anchors=1 window_strength=0.5 window_adain_factor=0.5 "window_anchors=1 window_adain_factor=0.5" window_overlap=16; do
+    name=${change//[ =]/-}
+    echo "$change"
+    # shellcheck disable=SC2086
+    "$ltxc" bench seams "$out/shapes.bundle" --prompts "${PROMPTS:-5}" --frames 257 --plot "$out/seams-$name.svg" $(printf -- '--set defaults.%s ' $change) | tee "$out/seams-$name.txt"
+  done
+  cp "$out/seams-window_overlap-8.svg" docs/seams.svg
 }
 
 # The same with weights of 4 bits, against ours in fp32: time, error, bytes on disk.

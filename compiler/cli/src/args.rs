@@ -41,7 +41,9 @@ pub enum Command {
   ltxc run shapes.bundle --prompt \"a circle\" --steps 8 -o out.gif --json
   ltxc run ltxv.bundle --prompt \"a cat wakes\" --condition first.png@0 --condition last.png@-1:0.8 -o cat.mp4
   ltxc run ltxv.bundle --prompt \"and jumps\" --condition cat.mp4@0 --frames 161 -o longer.mp4
-  ltxc run configs/ltxv-13b-0.9.8-distilled.yaml --text-encoder t5/ --prompts prompts.txt --batch 4 -o out.mp4")]
+  ltxc run configs/ltxv-13b-0.9.8-distilled.yaml --text-encoder t5/ --prompts prompts.txt --batch 4 -o out.mp4
+  ltxc run ltxv.bundle --timeline story.yaml --frames 769 -o story.mp4
+  ltxc run shapes.bundle --prompt \"a circle\" -o out.mp4 --json --events - | jq .progress")]
     #[command(allow_negative_numbers = true)]
     Run(Box<RunArgs>),
     /// Run one component of a bundle on given tensors.
@@ -107,7 +109,7 @@ pub enum Command {
 }
 
 /// Which model, and for what.
-#[derive(Debug, Default, Args)]
+#[derive(Clone, Debug, Default, Args)]
 pub struct ProjectArgs {
     /// Checkpoint: an original .safetensors file or a diffusers folder.
     #[arg(long, value_name = "PATH")]
@@ -158,8 +160,10 @@ pub struct ProjectArgs {
     /// Rows of the transformer with --size; what the guidance of the preset needs where left out.
     #[arg(long, value_name = "N", requires = "size", value_parser = clap::value_parser!(u32).range(1..))]
     pub rows: Option<u32>,
-    /// Memory that a component may need, with --size; more is saved by computing some tokens at a time.
-    #[arg(long, value_name = "8GB", requires = "size")]
+    /// Memory that a component may need, with --size; more is saved by computing some tokens at a time. For `run`, with and
+    /// without --size, also the weights that may be loaded at a time: what is needed next stays loaded, and a video is
+    /// decoded beside denoising where both fit.
+    #[arg(long, value_name = "8GB")]
     pub memory_budget: Option<Bytes>,
 }
 
@@ -274,6 +278,11 @@ pub struct RunArgs {
     /// A file of prompts, one a line: a video for each.
     #[arg(long, value_name = "FILE", conflicts_with = "prompt")]
     pub prompts: Option<PathBuf>,
+    /// What the windows of a long video show, as YAML: a list such as [{from: 0, prompt: a cat sleeps}, {from: 8.5s,
+    /// prompt: it jumps, seed: 3}]. `from` is a frame, or seconds with an s; a window shows what holds at the first
+    /// frame that it adds. A seed draws the noise from there to the next prompt; what is before stays as it was.
+    #[arg(long, value_name = "FILE.yaml", conflicts_with_all = ["prompt", "prompts"])]
+    pub timeline: Option<PathBuf>,
     /// Videos for each prompt, with the seeds that follow.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub batch: usize,
@@ -284,6 +293,16 @@ pub struct RunArgs {
     /// need little memory however long it is.
     #[arg(long, value_name = "PIECES", default_value = "auto")]
     pub decode: Pieces,
+    /// Decode when all is denoised, and not what is final while the rest is denoised.
+    #[arg(long)]
+    pub sequential: bool,
+    /// Keep finished windows in a folder and go on from those that are there: the video is the same as without a break.
+    /// The folder is removed when the video is written.
+    #[arg(long, value_name = "DIR")]
+    pub resume: Option<PathBuf>,
+    /// A small version of the video while the whole is made: FILE.mp4, FILE.gif or FOLDER/%05d.png.
+    #[arg(long, value_name = "FILE")]
+    pub preview: Option<PathBuf>,
     /// Whose random draws a seed gives: original, diffusers or comfyui.
     #[arg(long, value_name = "LAYOUT")]
     pub noise: Option<String>,
@@ -297,6 +316,13 @@ pub struct RunArgs {
     /// Print the result as JSON.
     #[arg(long)]
     pub json: bool,
+    /// Write what happens into a file, one JSON object a line, as it happens; - is standard output, where --json comes
+    /// last. Every line has `event`: run_started; stage_started, component_loaded, step, frames_decoded and
+    /// stage_finished, with `elapsed` and `left` in seconds (null before the first step) and `progress` from 0 to 1;
+    /// run_finished or run_failed. Such as {"event":"step","stage":"latents","step":9,"steps":40,"window":1,"windows":2,
+    /// "sigma":0.9,"seconds":0.5,"elapsed":5.1,"progress":0.2,"left":20.4}.
+    #[arg(long, value_name = "FILE")]
+    pub events: Option<PathBuf>,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub runtime: RuntimeArgs,
@@ -522,6 +548,27 @@ pub enum BenchCommand {
     #[command(after_help = "Example:
   ltxc bench quality shapes.bundle changed.bundle --prompts 50")]
     Quality(Box<QualityArgs>),
+    /// Whether one sees where the windows of long videos meet, and how their colours drift.
+    #[command(after_help = "Examples:
+  ltxc bench seams presets/shapes.yaml --frames 481 --prompts 5 --plot seams.svg
+  ltxc bench seams presets/shapes.yaml --frames 161 --window 33 --overlap 16 --set defaults.window_anchors=1 --json")]
+    Seams(Box<SeamsArgs>),
+}
+
+/// `ltxc bench seams`
+#[derive(Debug, Args)]
+pub struct SeamsArgs {
+    /// Bundle, or a preset that is compiled into the cache first.
+    pub source: String,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub sample: SampleArgs,
+    /// Also draw the steps and the drift.
+    #[arg(long, value_name = "FILE.svg")]
+    pub plot: Option<PathBuf>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub project: ProjectArgs,
 }
 
 /// `ltxc bench adherence`
@@ -577,6 +624,12 @@ pub struct SampleArgs {
     /// Frames.
     #[arg(long, value_name = "N")]
     pub frames: Option<usize>,
+    /// Frames that are denoised at a time.
+    #[arg(long, value_name = "FRAMES")]
+    pub window: Option<usize>,
+    /// Frames that a window shares with the one before.
+    #[arg(long, value_name = "FRAMES")]
+    pub overlap: Option<usize>,
     /// Denoising steps.
     #[arg(long, value_name = "N")]
     pub steps: Option<usize>,

@@ -105,6 +105,10 @@ pub(crate) fn overrides(args: &ProjectArgs) -> Outcome<Vec<(String, String)>> {
 
 /// The options of a compile from the command line.
 pub(crate) fn options(preset: &str, args: &ProjectArgs) -> Outcome<CompileOptions> {
+    if args.memory_budget.is_some() && args.size.is_none() {
+        let why = "--memory-budget needs --size: what a component works with follows from the size of the video";
+        return Err(Failure::Misuse(why.to_owned()));
+    }
     Ok(CompileOptions {
         preset: preset.to_owned(),
         checkpoints: args.checkpoints(),

@@ -1,4 +1,7 @@
-//! Progress on a terminal; silence elsewhere.
+//! Progress on a terminal; silence elsewhere, but for programs that ask for events.
+
+pub mod events;
+pub mod left;
 
 use std::io::IsTerminal;
 use std::time::Duration;

@@ -67,6 +67,8 @@ pub fn runner_options(args: RuntimeArgs, keep: bool) -> RunnerOptions {
         keep,
         together: 1,
         pieces: Pieces::default(),
+        memory: None,
+        sequential: false,
     }
 }
 

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use common::safetensors::project_of_matrices;
 use common::{command, limited, ltxc, run, shapes};
+use ltxc_runtime::media::read::{ReadOptions, open};
 use tempfile::TempDir;
 
 const LIMIT: Duration = Duration::from_secs(120);
@@ -163,4 +164,60 @@ fn a_run_without_room_leaves_the_older_video() {
         let left = fs::read_dir(first.parent().unwrap()).unwrap().count();
         assert_eq!(left, 1, "{name}: something is left behind");
     }
+}
+
+/// A run that is killed while frames come leaves those it had, under a name of their own; the next run leaves the video.
+#[test]
+fn a_killed_run_leaves_a_part_that_can_be_read() {
+    let tmp = TempDir::new().unwrap();
+    let (out, part) = (tmp.path().join("out.mp4"), tmp.path().join("out.part.mp4"));
+    let bundle = shapes().to_str().unwrap();
+    let arguments = |frames| {
+        let out = out.to_str().unwrap();
+        let prompt = "a red circle moves right on a blue background";
+        let sizes = [
+            "--frames", frames, "--decode", "1", "--window", "33", "--steps", "1",
+        ];
+        [&["run", bundle, "--prompt", prompt, "-o", out], &sizes[..]].concat()
+    };
+    let mut child = command(&arguments("1025"))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let start = Instant::now();
+    while fs::metadata(&part).map_or(0, |meta| meta.len()) < 4096 {
+        assert!(start.elapsed() < LIMIT && child.try_wait().unwrap().is_none());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(!out.exists());
+    let clip = open(&part, &ReadOptions::frames(9999)).unwrap();
+    assert!(!clip.frames.is_empty() && clip.frames.len() < 1025);
+
+    ltxc(&arguments("65")).fine();
+    assert!(!part.exists());
+    let clip = open(&out, &ReadOptions::frames(9999)).unwrap();
+    assert_eq!(clip.frames.len(), 65);
+}
+
+#[test]
+fn a_run_that_fails_says_where_its_frames_are() {
+    let bundle = shapes().to_str().unwrap();
+    let tmp = TempDir::new().unwrap();
+    let (out, part) = (tmp.path().join("out.mp4"), tmp.path().join("out.part.mp4"));
+    let named = out.to_str().unwrap();
+    let sizes = ["--frames", "257", "--decode", "1", "--steps", "1"];
+    let arguments = [&["run", bundle, "--prompt", "a", "-o", named], &sizes[..]].concat();
+    let ran = run(limited("trap '' XFSZ; ulimit -f 24", &arguments), LIMIT);
+    assert_eq!(ran.code, Some(1), "{}", ran.stderr);
+    assert!(ran.stderr.contains("out.part.mp4"), "{}", ran.stderr);
+    assert!(!out.exists());
+    assert!(
+        !open(&part, &ReadOptions::frames(999))
+            .unwrap()
+            .frames
+            .is_empty()
+    );
 }

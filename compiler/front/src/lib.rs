@@ -16,6 +16,7 @@ mod scope;
 mod section;
 mod syntax;
 mod target_file;
+mod timeline_file;
 mod tree;
 
 pub use diagnostic::{Diagnostic, Source, Span};
@@ -26,3 +27,4 @@ pub use kind::{FileKind, kind_of, plain_value};
 pub use overrides::section_of;
 pub use section::{Placed, Section};
 pub use target_file::{PassEntry, RecipeFile, TargetFile};
+pub use timeline_file::{Moment, TimelineEntry, TimelineFile};

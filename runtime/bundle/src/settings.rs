@@ -130,6 +130,8 @@ settings! {
     window_strength: f32,
     /// How far later windows are moved to the latents' statistics in the first; 1 is wholly.
     window_adain_factor: f32,
+    /// Latent frames of the first window that every later one is given, at times before its own; 0 is off.
+    window_anchors: usize,
     /// Tokens every prompt is padded to.
     #[serde(alias = "text_encoder_max_tokens")]
     max_tokens: usize,

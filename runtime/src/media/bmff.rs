@@ -1,7 +1,12 @@
 //! The boxes of an MP4 file (ISO/IEC 14496-12 and -15) with one H.264 track.
 //!
-//! All samples stand in one chunk behind [`header`]; each lasts the same time, and decoding
-//! order is display order. The index's time unit is the frame rate's own, so durations are exact.
+//! All samples stand in one chunk behind [`header`], or in fragments behind [`open_header`]; each
+//! lasts the same time, and decoding order is display order. The index's time unit is the frame
+//! rate's own, so durations are exact.
+
+mod fragment;
+
+pub use fragment::{fragment, open_header};
 
 use super::h264::ParameterSets;
 use super::rate::Rate;
@@ -50,13 +55,12 @@ fn data_header(payload: u64) -> Vec<u8> {
 }
 
 fn index(track: &Track<'_>, offset: u32) -> Vec<u8> {
-    atom(
-        b"moov",
-        &[
-            &movie_header(track),
-            &atom(b"trak", &[&track_header(track), &media(track, offset)]),
-        ],
-    )
+    let tables = sample_tables(track, offset);
+    atom(b"moov", &[&movie_header(track), &track_box(track, &tables)])
+}
+
+fn track_box(track: &Track<'_>, tables: &[Vec<u8>]) -> Vec<u8> {
+    atom(b"trak", &[&track_header(track), &media(track, tables)])
 }
 
 fn movie_header(track: &Track<'_>) -> Vec<u8> {
@@ -104,7 +108,7 @@ fn identity_matrix() -> Vec<u8> {
         .collect()
 }
 
-fn media(track: &Track<'_>, offset: u32) -> Vec<u8> {
+fn media(track: &Track<'_>, tables: &[Vec<u8>]) -> Vec<u8> {
     let times = full_atom(
         b"mdhd",
         1,
@@ -129,7 +133,7 @@ fn media(track: &Track<'_>, offset: u32) -> Vec<u8> {
         &[
             &full_atom(b"vmhd", 0, 1, &[&[0; 8]]),
             &atom(b"dinf", &[&references]),
-            &sample_tables(track, offset),
+            &sample_table(track, tables),
         ],
     );
     atom(b"mdia", &[&times, &handler, &information])
@@ -138,26 +142,29 @@ fn media(track: &Track<'_>, offset: u32) -> Vec<u8> {
 /// "und" in the 5-bit letters of ISO 639-2/T.
 const UNDETERMINED_LANGUAGE: [u8; 2] = [0x55, 0xc4];
 
-fn sample_tables(track: &Track<'_>, offset: u32) -> Vec<u8> {
-    let table = |kind, numbers: &[u32]| {
-        let bytes: Vec<u8> = numbers.iter().flat_map(|n| n.to_be_bytes()).collect();
-        full_atom(kind, 0, 0, &[&bytes])
-    };
+fn sample_table(track: &Track<'_>, tables: &[Vec<u8>]) -> Vec<u8> {
+    let mut body = full_atom(b"stsd", 0, 0, &[&be(1), &sample_entry(track)]);
+    tables.iter().for_each(|table| body.extend(table));
+    atom(b"stbl", &[&body])
+}
+
+/// Times, keyframes, chunks, sizes and offsets of samples that stand in one chunk.
+fn sample_tables(track: &Track<'_>, offset: u32) -> Vec<Vec<u8>> {
     let count = track.count();
     let keyframes = [&[track.keyframes.len() as u32], track.keyframes].concat();
     let sizes = [&[0, count], track.sizes].concat();
-    let description = full_atom(b"stsd", 0, 0, &[&be(1), &sample_entry(track)]);
-    atom(
-        b"stbl",
-        &[
-            &description,
-            &table(b"stts", &[1, count, track.rate.delta]),
-            &table(b"stss", &keyframes),
-            &table(b"stsc", &[1, 1, count, 1]),
-            &table(b"stsz", &sizes),
-            &table(b"stco", &[1, offset]),
-        ],
-    )
+    vec![
+        table(b"stts", &[1, count, track.rate.delta]),
+        table(b"stss", &keyframes),
+        table(b"stsc", &[1, 1, count, 1]),
+        table(b"stsz", &sizes),
+        table(b"stco", &[1, offset]),
+    ]
+}
+
+fn table(kind: &[u8; 4], numbers: &[u32]) -> Vec<u8> {
+    let bytes: Vec<u8> = numbers.iter().flat_map(|n| n.to_be_bytes()).collect();
+    full_atom(kind, 0, 0, &[&bytes])
 }
 
 fn sample_entry(track: &Track<'_>) -> Vec<u8> {

@@ -6,7 +6,8 @@
 //!
 //! Nothing appears under the final name before [`FrameWriter::finish`] has succeeded: data goes
 //! to a temporary name in the same folder, which is renamed at the end and removed when the
-//! writer is dropped early. A missing parent folder is created and stays. An existing file is replaced.
+//! writer is dropped early; only the seconds that an MP4 has by then stay, as `NAME.part.mp4`. A
+//! missing parent folder is created and stays. An existing file is replaced.
 
 mod bmff;
 mod error;
@@ -14,6 +15,7 @@ mod gif;
 mod h264;
 mod mp4;
 mod output;
+mod part;
 mod pixels;
 mod png;
 pub mod prepare;
@@ -72,6 +74,12 @@ pub trait FrameWriter {
     /// Appends a frame of `width * height * 3` bytes.
     fn write(&mut self, rgb: &[u8]) -> Result<(), MediaError>;
 
+    /// The file with the frames so far, which can be read and stays when the writer goes early; none
+    /// where nothing stays.
+    fn part(&self) -> Option<&Path> {
+        None
+    }
+
     /// Completes the output and moves it to its final name; an error if no frame was written.
     fn finish(self: Box<Self>) -> Result<(), MediaError>;
 }
@@ -80,7 +88,7 @@ pub trait FrameWriter {
 ///
 /// | name | output |
 /// | --- | --- |
-/// | `x.mp4` | H.264 video; an odd width or height is padded to even by repeating the last column or row |
+/// | `x.mp4` | H.264 video; an odd width or height is padded to even by repeating the last column or row; `x.part.mp4` until it is finished |
 /// | `x.gif` | animation that loops for ever, 256 colours a frame |
 /// | `x.png` | one picture; a second frame is an error |
 /// | `x/%05d.png` | one picture per frame, counted from 0 |

@@ -3,7 +3,7 @@
 //! The data goes to a hidden `.partial` file beside the target. [`Output::commit`] flushes it
 //! to the disk and renames it; dropping the value removes it. Every error names the target.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
@@ -61,11 +61,6 @@ impl Write for Output {
     fn flush(&mut self) -> io::Result<()> {
         self.file.flush()
     }
-}
-
-/// A nameless file on the target's disk, gone when it is closed.
-pub fn scratch_file(target: &Path) -> Result<File, MediaError> {
-    tempfile::tempfile_in(parent(target)).map_err(MediaError::io("create", target))
 }
 
 /// A hidden folder beside the target, removed with its content when it is dropped.

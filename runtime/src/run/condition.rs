@@ -44,6 +44,11 @@ impl Media {
         self.size
     }
 
+    /// (3, frames, height, width) in -1..1.
+    pub(super) fn pixels(&self) -> &[f32] {
+        &self.pixels
+    }
+
     /// Every `step`th frame from the first, `frames` in all, in another height and width.
     pub(super) fn sampled(&self, step: usize, frames: usize, to: Size) -> Vec<f32> {
         let from = self.size.side();

@@ -2,18 +2,23 @@
 
 use std::num::NonZeroUsize;
 use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+use std::time::{Duration, Instant};
 
 use ltxc_bundle::{DecodeVideo, StageOp};
 
 use super::component::Tensors;
 use super::component::sizes;
-use super::event::Event;
-use super::generate::{Decoded, Frames, Run, missing};
+use super::event::{Event, News};
+use super::generate::{Run, missing};
 use super::geometry::VideoSize;
 use super::passes::PassJob;
-use super::ports::{Given, PortSpec, Spec};
+use super::ports::{Given, PortSpec};
+use super::queue::{self, Feed, Order, Out, Pair, Ready};
 use super::solve::Sizes;
 use super::stream::Stream;
+use super::video::{Decoded, Frames, Sink};
 use super::{Component, Job, RunError, Runner};
 use crate::sampling::Purpose;
 use crate::tensor::{DType, Tensor, element_count};
@@ -59,7 +64,7 @@ impl Runner {
         }
     }
 
-    fn pieces_of(
+    pub(super) fn pieces_of(
         &self,
         component: &str,
         job: &Job,
@@ -81,17 +86,33 @@ impl Runner {
     }
 }
 
-/// What a decoder is called with.
-struct Call<'a> {
-    component: &'a str,
-    spec: &'a Spec,
-    /// Everything but the latents.
-    given: Tensors,
-    latents: Tensor,
-    size: VideoSize,
+/// What is mixed into latents before they are decoded.
+pub(super) struct Mix {
+    /// Decode noise, (1, C, F, H, W), and its share.
+    noise: Option<(Tensor, f32)>,
+    tone_map: f32,
 }
 
-impl Run<'_, '_> {
+impl Mix {
+    /// Latent frames as they are decoded, the first of them at `start`. A decoder that takes a timestep was trained on
+    /// latents with that much noise left. Large values are compressed after it is mixed in.
+    pub fn of(&self, latents: &Tensor, start: usize) -> Result<Tensor, RunError> {
+        let mut mixed = latents.values::<f32>()?.to_vec();
+        if let Some((noise, scale)) = &self.noise {
+            let noise = noise.along(2, start, frames_in(latents))?;
+            let pairs = mixed.iter_mut().zip(noise.values::<f32>()?);
+            pairs.for_each(|(z, noise)| *z = *z * (1.0 - scale) + noise * scale);
+        }
+        if self.tone_map > 0.0 {
+            mixed
+                .iter_mut()
+                .for_each(|z| *z *= tone_scale(*z, self.tone_map));
+        }
+        Ok(Tensor::new(latents.shape(), mixed)?)
+    }
+}
+
+impl<'r> Run<'r, '_> {
     /// Decodes every take and hands its frames out as they are there.
     pub(super) fn decode_all(
         &mut self,
@@ -99,142 +120,240 @@ impl Run<'_, '_> {
         op: &DecodeVideo,
         sink: &mut dyn Sink,
     ) -> Result<(), RunError> {
-        let wanted = self.runner.bundle.manifest.plan.video == stage;
-        for take in 0..self.takes.len() {
-            let decoded = self.decode(take, stage, op, sink, wanted)?;
-            if wanted {
-                sink.finished(take, decoded).map_err(RunError::Stopped)?;
-            }
-        }
+        let decoder = self.decoder(stage, op);
+        let mut takes = 0..self.takes.len();
+        let loading = queue::decoding(&decoder, sink, |feed| {
+            takes.try_for_each(|take| self.feed_whole(take, op, feed))
+        })?;
+        self.loading += loading;
         Ok(())
     }
 
-    /// Decodes latents; decode noise is drawn first, then the noise planes in the order of the inputs.
-    fn decode(
-        &mut self,
-        take: usize,
-        stage: &str,
-        op: &DecodeVideo,
-        sink: &mut dyn Sink,
-        wanted: bool,
-    ) -> Result<Decoded, RunError> {
-        let runner = self.runner;
-        let (job, pass) = (self.job, pass_of(runner, self.job, &op.latents)?);
-        let latents = self.takes[take].latents.get(&op.latents).cloned();
-        let latents = latents.ok_or_else(|| missing(&op.latents))?;
-        let spec = runner.spec(&op.component)?;
-        let mixed = self.decoder_latents(take, pass, spec, &latents)?;
-        self.observe(take, "decode.latents_in", mixed.shape(), mixed.values()?)?;
-        let size = self.size_of(&latents)?;
-        let call = Call {
+    /// The decoder of a stage.
+    pub(super) fn decoder<'a>(&self, stage: &'a str, op: &'a DecodeVideo) -> Decoder<'a>
+    where
+        'r: 'a,
+    {
+        Decoder {
+            runner: self.runner,
+            job: self.job,
+            news: self.news,
+            stage,
             component: &op.component,
-            spec,
-            given: self.decoder_inputs(take, pass, &op.component, spec, &mixed)?,
-            latents: mixed.clone(),
-            size,
-        };
-        let mut done = 0;
-        let total = job.geometry.asked.frames;
-        let mut out = |run: &mut Self, video: Tensor| {
-            let frames = frames_of(job, &op.component, &video, total - done)?;
-            done += frames.frames;
-            run.tell(Event::FramesDecoded {
-                stage,
-                frames: total * take + done,
-                total: total * run.takes.len(),
-            });
-            match wanted && frames.frames > 0 {
-                true => sink.frames(take, frames).map_err(RunError::Stopped),
-                false => Ok(()),
-            }
-        };
-        match runner.pieces_of(&op.component, job, size)? {
-            None => {
-                let component = self.load(stage, &op.component)?;
-                let video = decode_whole(&component, call, job)?;
-                out(self, video)?;
-            }
-            Some(most) => self.decode_by(most, call, &mut out)?,
+            takes: self.takes.len(),
+            wanted: self.runner.bundle.manifest.plan.video == stage,
         }
-        let decoder_latents = mixed;
-        Ok(Decoded {
-            latents,
-            decoder_latents,
-        })
     }
 
-    /// Decodes `most` latent frames at a time.
-    fn decode_by(
+    fn feed_whole(
         &mut self,
-        most: usize,
-        call: Call<'_>,
-        out: &mut dyn FnMut(&mut Self, Tensor) -> Result<(), RunError>,
+        take: usize,
+        op: &DecodeVideo,
+        feed: &Feed<'_>,
     ) -> Result<(), RunError> {
-        let stages = &self.runner.described(call.component)?.stream;
-        let mut given = call.given;
-        given.insert("latents".to_owned(), call.latents.clone());
-        super::component::check_inputs(call.component, call.spec, &given)?;
-        given.remove("latents");
-        let mut stream = Stream::new(self.runner, stages, given, most);
-        for at in (0..call.size.frames).step_by(most) {
-            let count = most.min(call.size.frames - at);
-            let piece = call.latents.along(2, at, count)?;
-            stream.push(piece, &mut |video| out(self, video))?;
-        }
-        stream.finish(&mut |video| out(self, video))?;
-        self.loading += stream.loading;
-        Ok(())
+        let latents = self.takes[take].latents.get(&op.latents).cloned();
+        let denoised = latents.ok_or_else(|| missing(&op.latents))?;
+        let (order, mix) = self.order(take, op, self.size_of(&denoised)?)?;
+        let mixed = mix.of(&denoised, 0)?;
+        self.observe(take, "decode.latents_in", mixed.shape(), mixed.values()?)?;
+        feed.send(Ready::Take(order))?;
+        feed.send(Ready::Latents(Pair { denoised, mixed }))
     }
 
-    /// A decoder that takes a timestep was trained on latents with that much noise left. Large values are compressed
-    /// after it is mixed in.
-    fn decoder_latents(
+    /// What the decoder of a take is given besides latents, of this size. Decode noise is drawn first, then the noise
+    /// planes in the order of the inputs.
+    pub(super) fn order(
         &mut self,
         take: usize,
-        pass: &PassJob,
-        spec: &Spec,
-        latents: &Tensor,
-    ) -> Result<Tensor, RunError> {
-        let mut mixed = latents.values::<f32>()?.to_vec();
+        op: &DecodeVideo,
+        size: VideoSize,
+    ) -> Result<(Order, Mix), RunError> {
+        let (runner, name) = (self.runner, op.component.as_str());
+        let (pass, spec) = (pass_of(runner, self.job, &op.latents)?, runner.spec(name)?);
+        let (c, f, h, w) = (self.job.channels, size.frames, size.height, size.width);
+        let (mut noise, mut given) = (None, Tensors::new());
         if spec.input("timestep").is_some() {
-            let scale = pass.decode_noise_scale;
-            let size = self.size_of(latents)?;
-            let shape = [1, size.frames, size.height, size.width, self.job.channels];
-            let noise = self.draw(take, Purpose::Decode, &shape)?;
-            let pairs = mixed.iter_mut().zip(&noise);
-            pairs.for_each(|(z, noise)| *z = *z * (1.0 - scale) + noise * scale);
-        }
-        if pass.tone_map > 0.0 {
-            mixed
-                .iter_mut()
-                .for_each(|z| *z *= tone_scale(*z, pass.tone_map));
-        }
-        Ok(Tensor::new(latents.shape(), mixed)?)
-    }
-
-    fn decoder_inputs(
-        &mut self,
-        take: usize,
-        pass: &PassJob,
-        name: &str,
-        spec: &Spec,
-        latents: &Tensor,
-    ) -> Result<Tensors, RunError> {
-        let given = Given::from([("latents", (DType::F32, latents.shape()))]);
-        let sizes = sizes(name, spec, &given)?;
-        let mut inputs = Tensors::new();
-        if spec.input("timestep").is_some() {
+            let drawn = self.draw(take, Purpose::Decode, &[1, f, h, w, c])?;
+            noise = Some((
+                Tensor::new([1, c, f, h, w], drawn)?,
+                pass.decode_noise_scale,
+            ));
             let timestep = Tensor::new([1], vec![pass.decode_timestep])?;
-            inputs.insert("timestep".to_owned(), timestep);
+            given.insert("timestep".to_owned(), timestep);
         }
+        let shape = [1, c, f, h, w];
+        let latents = Given::from([("latents", (DType::F32, shape.as_slice()))]);
+        let sizes = sizes(name, spec, &latents)?;
         for port in spec.inputs.iter().filter(|port| port.drawn) {
             let shape = plane_shape(name, port, &sizes)?;
             element_count(&shape)?;
             let values = self.draw(take, Purpose::Plane, &shape)?;
-            inputs.insert(port.name.clone(), Tensor::new(shape, values)?);
+            given.insert(port.name.clone(), Tensor::new(shape, values)?);
         }
-        Ok(inputs)
+        let tone_map = pass.tone_map;
+        Ok((Order { take, given, size }, Mix { noise, tone_map }))
     }
+}
+
+/// A stage that decodes, as its own thread sees it.
+pub(super) struct Decoder<'r> {
+    runner: &'r Runner,
+    job: &'r Job,
+    news: &'r News<'r>,
+    stage: &'r str,
+    component: &'r str,
+    /// How many there are.
+    takes: usize,
+    /// Whether what it makes is the plan's video.
+    wanted: bool,
+}
+
+impl Decoder<'_> {
+    /// Decodes take after take as their latents come; says how long loading took.
+    pub fn run(&self, ready: &Receiver<Ready>, out: &Out) -> Result<Duration, RunError> {
+        let (mut loading, mut kept) = (Duration::ZERO, None);
+        while let Ok(Ready::Take(order)) = ready.recv() {
+            let mut decoding = Decoding {
+                decoder: self,
+                ready,
+                out,
+                take: order.take,
+                size: order.size,
+                denoised: Vec::new(),
+                mixed: Vec::new(),
+                done: 0,
+            };
+            let pieces = self
+                .runner
+                .pieces_of(self.component, self.job, order.size)?;
+            loading += match pieces {
+                Some(most) => decoding.in_pieces(most, order.given)?,
+                None => decoding.at_once(&mut kept, order.given)?,
+            };
+            decoding.finish()?;
+        }
+        Ok(loading)
+    }
+
+    fn load(&self) -> Result<(Arc<Component>, Duration), RunError> {
+        let start = Instant::now();
+        let component = self.runner.component(self.component)?;
+        let elapsed = start.elapsed();
+        (self.news)(Event::ComponentLoaded {
+            stage: self.stage,
+            component: self.component,
+            elapsed,
+        });
+        Ok((component, elapsed))
+    }
+}
+
+/// A take that is decoded: the latents that came, and how many frames left.
+struct Decoding<'d> {
+    decoder: &'d Decoder<'d>,
+    ready: &'d Receiver<Ready>,
+    out: &'d Out,
+    take: usize,
+    size: VideoSize,
+    denoised: Vec<Tensor>,
+    mixed: Vec<Tensor>,
+    done: usize,
+}
+
+impl Decoding<'_> {
+    /// The whole video in one call; the component is kept for the next take.
+    fn at_once(
+        &mut self,
+        kept: &mut Option<Arc<Component>>,
+        mut inputs: Tensors,
+    ) -> Result<Duration, RunError> {
+        let latents = self.latents(0, self.size.frames)?;
+        inputs.insert("latents".to_owned(), latents);
+        let (component, loading) = match kept.take() {
+            Some(component) => (component, Duration::ZERO),
+            None => self.decoder.load()?,
+        };
+        let video = self.decoder.job.geometry.compression.video_of(self.size);
+        let shape = [1, 3, video.frames, video.height, video.width].map(Some);
+        self.leave(&component.run_for(inputs, "video", &shape)?)?;
+        *kept = Some(component);
+        Ok(loading)
+    }
+
+    /// `most` latent frames at a time, each piece as soon as its latents are there.
+    fn in_pieces(&mut self, most: usize, given: Tensors) -> Result<Duration, RunError> {
+        let decoder = self.decoder;
+        let stages = &decoder.runner.described(decoder.component)?.stream;
+        let mut stream = Stream::new(decoder.runner, stages, given, most);
+        for start in (0..self.size.frames).step_by(most) {
+            let piece = self.latents(start, most.min(self.size.frames - start))?;
+            let pushed = stream.push(piece, &mut |video| self.leave(&video));
+            pushed.map_err(|error| self.placed(error))?;
+        }
+        let finished = stream.finish(&mut |video| self.leave(&video));
+        finished.map_err(|error| self.placed(error))?;
+        Ok(stream.loading)
+    }
+
+    /// Latent frames as they are decoded; waits until they have come.
+    fn latents(&mut self, start: usize, count: usize) -> Result<Tensor, RunError> {
+        while self.mixed.iter().map(frames_in).sum::<usize>() < start + count {
+            let Pair { denoised, mixed } = queue::next_latents(self.ready)?;
+            self.denoised.push(denoised);
+            self.mixed.push(mixed);
+        }
+        let (mut pieces, mut before) = (Vec::new(), 0);
+        for tensor in &self.mixed {
+            let end = before + frames_in(tensor);
+            let (from, to) = (start.max(before), end.min(start + count));
+            if from < to {
+                pieces.push(tensor.along(2, from - before, to - from)?);
+            }
+            before = end;
+        }
+        Ok(Tensor::joined(2, &pieces)?)
+    }
+
+    /// Hands decoded frames on.
+    fn leave(&mut self, video: &Tensor) -> Result<(), RunError> {
+        let (decoder, take) = (self.decoder, self.take);
+        let total = decoder.job.geometry.asked.frames;
+        let frames = frames_of(decoder.job, decoder.component, video, total - self.done)?;
+        self.done += frames.frames;
+        (decoder.news)(Event::FramesDecoded {
+            stage: decoder.stage,
+            frames: total * take + self.done,
+            total: total * decoder.takes,
+        });
+        match decoder.wanted && frames.frames > 0 {
+            true => self.out.frames(take, frames),
+            false => Ok(()),
+        }
+    }
+
+    fn finish(self) -> Result<(), RunError> {
+        if !self.decoder.wanted {
+            return Ok(());
+        }
+        let decoded = Decoded {
+            latents: Tensor::joined(2, &self.denoised)?,
+            decoder_latents: Tensor::joined(2, &self.mixed)?,
+        };
+        self.out.finished(self.take, decoded)
+    }
+
+    /// The error, with what was decoded before it.
+    fn placed(&self, error: RunError) -> RunError {
+        error.during(|| {
+            let (stage, done) = (self.decoder.stage, self.done);
+            format!("`{stage}`, after {done} decoded frames")
+        })
+    }
+}
+
+/// Frames of (1, C, F, H, W).
+fn frames_in(tensor: &Tensor) -> usize {
+    tensor.shape().get(2).copied().unwrap_or(0)
 }
 
 /// The pass that a stage's latents belong to.
@@ -248,27 +367,6 @@ fn pass_of<'r>(runner: &Runner, job: &'r Job, latents: &str) -> Result<&'r PassJ
         }
     }
     Err(missing(latents))
-}
-
-/// Why whoever takes the frames wants no more.
-pub type Stop = Box<dyn std::error::Error + Send + Sync>;
-
-/// Takes what a run makes; an error ends the run.
-pub trait Sink {
-    /// The next frames of a take, at least one. Takes come one after the other.
-    fn frames(&mut self, take: usize, frames: Frames) -> Result<(), Stop>;
-
-    /// All frames of a take were given.
-    fn finished(&mut self, take: usize, decoded: Decoded) -> Result<(), Stop>;
-}
-
-/// The whole video in one call.
-fn decode_whole(component: &Component, call: Call<'_>, job: &Job) -> Result<Tensor, RunError> {
-    let mut inputs = call.given;
-    inputs.insert("latents".to_owned(), call.latents);
-    let video = job.geometry.compression.video_of(call.size);
-    let shape = [1, 3, video.frames, video.height, video.width];
-    component.run_for(inputs, "video", &shape.map(Some))
 }
 
 /// What is wanted of decoded frames, of which `most` were asked for.

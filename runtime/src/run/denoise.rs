@@ -1,4 +1,4 @@
-//! Tokens to latents: the loop over the schedule.
+//! The tokens of a window to latents: the loop over the schedule.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -9,10 +9,9 @@ use super::component::Tensors;
 use super::encode::Text;
 use super::event::Event;
 use super::generate::{Run, missing};
-use super::geometry::{VideoSize, to_channels_first};
+use super::pass::Pass;
 use super::passes::PassJob;
 use super::prepare::Start;
-use super::window::{Made, segment};
 use super::{Component, RunError};
 use crate::sampling::{Distinct, Guidance, Predictions, Purpose, Row, Solver};
 use crate::tensor::Tensor;
@@ -23,7 +22,7 @@ const HARD: f32 = 1.0 - 1e-6;
 const NEAR: f32 = 1e-6;
 
 /// What stays the same for all steps of some takes.
-struct Loop<'a> {
+pub(super) struct Loop<'a> {
     component: Arc<Component>,
     pass: &'a PassJob,
     takes: Vec<usize>,
@@ -32,7 +31,8 @@ struct Loop<'a> {
     prompts: Vec<Prompts>,
     coords: Tensor,
     mask: Option<Vec<f32>>,
-    extra: usize,
+    /// Tokens beside the video, which come first.
+    pub extra: usize,
     tokens: usize,
     /// Blocks that the component can perturb.
     blocks: Option<usize>,
@@ -54,91 +54,34 @@ struct Step {
 }
 
 impl Run<'_, '_> {
-    /// Denoises every take along the whole schedule of its pass, as many takes at once as the runner allows.
-    pub(super) fn denoise(&mut self, stage: &str, op: &Denoise) -> Result<(), RunError> {
-        let component = self.load(stage, &op.component)?;
-        let takes: Vec<usize> = (0..self.takes.len()).collect();
-        for (group, takes) in takes.chunks(self.takes_at_once(op)?).enumerate() {
-            self.denoise_together(stage, op, &component, takes, group)?;
-        }
-        self.passes_done += 1;
-        let pass = self.job.pass(&op.start)?;
-        self.steps_done += pass.windows() * pass.timesteps.len();
-        Ok(())
-    }
-
-    /// Whether work is used again is decided for a whole call, so that a take equals what it is alone only alone.
-    pub(super) fn takes_at_once(&self, op: &Denoise) -> Result<usize, RunError> {
-        match self.job.pass(&op.start)?.step_cache > 0.0 {
-            true => Ok(1),
-            false => Ok(self.runner.together()),
-        }
-    }
-
-    fn denoise_together(
-        &mut self,
-        stage: &str,
-        op: &Denoise,
-        component: &Arc<Component>,
-        takes: &[usize],
-        group: usize,
-    ) -> Result<(), RunError> {
-        let pass = self.job.pass(&op.start)?;
-        let mut starts = Vec::new();
-        for take in takes {
-            let start = self.takes[*take].starts.remove(&op.start);
-            starts.push(start.ok_or_else(|| missing(&op.start))?);
-        }
-        let channels = self.job.channels;
-        let new = || Made::new(pass.latents, channels);
-        let mut made: Vec<Made> = takes.iter().map(|_| new()).collect();
-        for (window, span) in pass.windows.spans.iter().enumerate() {
-            let of_window = starts.iter().zip(&made);
-            let of_window = of_window.map(|(start, made)| made.start(start, &pass.windows, span));
-            let of_window = of_window.collect::<Result<_, _>>()?;
-            let done = group * pass.windows() + window;
-            let (fixed, latents) = self.fixed(op, pass, component, takes, window, of_window)?;
-            let latents = self.denoise_window(stage, op, &fixed, latents, done)?;
-            for (made, latents) in made.iter_mut().zip(latents) {
-                made.take(&latents[fixed.extra * channels..], &pass.windows, span)?;
-            }
-        }
-        let VideoSize {
-            frames,
-            height,
-            width,
-        } = pass.latents;
-        for (take, made) in takes.iter().zip(made) {
-            let video = to_channels_first(made.tokens(), channels);
-            let latents = Tensor::new([1, channels, frames, height, width], video)?;
-            self.takes[*take].latents.insert(stage.to_owned(), latents);
-        }
-        Ok(())
-    }
-
     /// Takes the tokens of a window along the whole schedule; `done` windows and groups were before.
-    fn denoise_window(
+    pub(super) fn denoise_window(
         &mut self,
-        stage: &str,
-        op: &Denoise,
+        at_work: &Pass<'_>,
         fixed: &Loop<'_>,
         mut latents: Vec<Vec<f32>>,
         done: usize,
     ) -> Result<Vec<Vec<f32>>, RunError> {
         let (pass, steps) = (fixed.pass, fixed.pass.timesteps.len());
         let initial = (fixed.mask.is_some() && pass.condition_noise > 0.0).then(|| latents.clone());
-        let groups = self.takes.len().div_ceil(self.takes_at_once(op)?);
+        let groups = self.takes.len().div_ceil(self.takes_at_once(at_work.op)?);
         fixed.component.begin(pass.step_cache);
         for (index, &sigma) in pass.timesteps.iter().enumerate() {
+            at_work
+                .ahead
+                .as_ref()
+                .map_or(Ok(()), |ahead| ahead.feed.check())?;
             let begin = Instant::now();
             if let Some(initial) = &initial {
                 self.renoise(fixed, &mut latents, initial, sigma)?;
             }
             self.step(fixed, &mut latents, fixed.window * steps + index, sigma)?;
             self.tell(Event::Step {
-                stage,
+                stage: at_work.stage,
                 step: done * steps + index + 1,
                 steps: groups * pass.windows() * steps,
+                window: fixed.window + 1,
+                windows: pass.windows(),
                 sigma,
                 elapsed: begin.elapsed(),
             });
@@ -147,15 +90,15 @@ impl Run<'_, '_> {
         Ok(latents)
     }
 
-    fn fixed<'a>(
+    pub(super) fn fixed<'a>(
         &mut self,
-        op: &Denoise,
-        pass: &'a PassJob,
+        at_work: &Pass<'a>,
         component: &Arc<Component>,
         takes: &[usize],
         window: usize,
         starts: Vec<Start>,
     ) -> Result<(Loop<'a>, Vec<Vec<f32>>), RunError> {
+        let (op, pass) = (at_work.op, at_work.job);
         let first = starts.first().ok_or_else(|| missing(&op.start))?;
         let keep = component.spec.input("keep");
         let known = |_: &str| None;
@@ -189,11 +132,7 @@ impl Run<'_, '_> {
         pass: &PassJob,
         window: usize,
     ) -> Result<Prompts, RunError> {
-        let prompt = &self.takes[take].prompt;
-        let prompt = match self.job.has_windows() {
-            true => segment(prompt, window, pass.windows())?,
-            false => prompt.clone(),
-        };
+        let prompt = self.job.prompt_of(&self.takes[take].prompt, pass, window)?;
         let texts = self.texts.get(&op.text).ok_or_else(|| missing(&op.text))?;
         let text = |prompt: &str| texts.get(prompt).cloned().ok_or_else(|| missing(&op.text));
         Ok(Prompts {
@@ -293,6 +232,18 @@ impl Run<'_, '_> {
         }
         Ok(())
     }
+}
+
+/// What every token of a window is drawn noise for while it is denoised, in order; `given` says whether some are.
+pub(super) fn draws(pass: &PassJob, given: bool) -> Vec<Purpose> {
+    let mut of_step = Vec::new();
+    if given && pass.condition_noise > 0.0 {
+        of_step.push(Purpose::Condition);
+    }
+    if pass.stochastic {
+        of_step.push(Purpose::Step);
+    }
+    of_step.repeat(pass.timesteps.len())
 }
 
 impl Loop<'_> {

@@ -24,6 +24,9 @@ impl Run<'_, '_> {
     ///
     /// The reference always encodes the negative prompt; where guidance is off nothing uses it, so it is left out.
     pub(super) fn encode_text(&mut self, stage: &str, op: &EncodeText) -> Result<(), RunError> {
+        if self.all_kept() {
+            return Ok(());
+        }
         let component = self.load(stage, &op.component)?;
         let tokenizer = self.tokenizer()?;
         let mut texts = BTreeMap::new();

@@ -6,6 +6,7 @@ use ltxc_bundle::CompiledFor;
 use thiserror::Error;
 
 use super::ports::InputFault;
+use super::state::StateError;
 use crate::backend::BackendError;
 use crate::sampling::{GuidanceError, NoiseError, ScheduleError, SolverError};
 use crate::tensor::TensorError;
@@ -55,6 +56,30 @@ pub enum RunError {
         /// Why not, and what to do.
         why: String,
     },
+    /// A cue cannot be followed.
+    #[error("the prompt number {} of the timeline: {why}; {help}", cue + 1)]
+    Cue {
+        /// Which, from 0.
+        cue: usize,
+        /// Why not.
+        why: String,
+        /// What to do.
+        help: String,
+    },
+    /// Something failed in the middle of the run.
+    #[error("{place}: {reason}")]
+    During {
+        /// Where, such as a stage and its window.
+        place: String,
+        /// What.
+        reason: Box<RunError>,
+    },
+    /// The system gives no more threads.
+    #[error("a thread cannot be started: {0}")]
+    Thread(std::io::Error),
+    /// Work cannot be kept, or kept work cannot be used.
+    #[error(transparent)]
+    State(#[from] StateError),
     /// Whoever took a finished video wants no more.
     #[error(transparent)]
     Stopped(Box<dyn std::error::Error + Send + Sync>),
@@ -134,6 +159,19 @@ pub enum RunError {
     /// A tensor cannot be made or read.
     #[error(transparent)]
     Tensor(#[from] TensorError),
+}
+
+impl RunError {
+    /// The same with its place, unless somebody outside has stopped the run.
+    pub(super) fn during(self, place: impl FnOnce() -> String) -> Self {
+        match self {
+            Self::Stopped(_) | Self::State(_) => self,
+            error => Self::During {
+                place: place(),
+                reason: Box::new(error),
+            },
+        }
+    }
 }
 
 fn sentence(faults: &[InputFault]) -> String {

@@ -2,10 +2,17 @@
 
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
-/// News of a run, enough to draw a bar with the time that is left.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// Hears the news of a run: one piece at a time, from whichever thread has some.
+pub type Listener<'a> = dyn FnMut(Event<'_>) + Send + 'a;
+
+/// Passes news on, from any thread.
+pub(super) type News<'a> = dyn Fn(Event<'_>) + Sync + 'a;
+
+/// News of a run, enough to draw a bar with the time that is left. As JSON, times are in `seconds`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event<'a> {
     /// A stage begins.
     StageStarted {
@@ -23,6 +30,7 @@ pub enum Event<'a> {
         /// The component.
         component: &'a str,
         /// Time it took; next to none where it was kept.
+        #[serde(rename = "seconds", serialize_with = "seconds")]
         elapsed: Duration,
     },
     /// A denoising step is done.
@@ -33,9 +41,14 @@ pub enum Event<'a> {
         step: usize,
         /// All steps.
         steps: usize,
+        /// The window it belongs to, from 1.
+        window: usize,
+        /// All windows of a video.
+        windows: usize,
         /// The noise level that it started from.
         sigma: f32,
         /// Time it took.
+        #[serde(rename = "seconds", serialize_with = "seconds")]
         elapsed: Duration,
     },
     /// Pixel frames are there.
@@ -52,11 +65,16 @@ pub enum Event<'a> {
         /// The stage.
         stage: &'a str,
         /// Time it took, loading included.
+        #[serde(rename = "seconds", serialize_with = "seconds")]
         elapsed: Duration,
     },
 }
 
-/// How long a stage took.
+fn seconds<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64(time.as_secs_f64())
+}
+
+/// How long a stage took. Stages that ran beside one another took the same time at once.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct StageTime {
     /// The stage.

@@ -1,20 +1,21 @@
 //! The stages of a plan in order.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use ltxc_bundle::{Stage, StageOp};
 
-use super::decode::{Sink, Stop};
 use super::encode::Text;
-use super::event::{Event, StageTime};
+use super::event::{Event, Listener, News, StageTime};
 use super::geometry::VideoSize;
+use super::memory::Order;
 use super::plan;
 use super::prepare::Start;
 use super::runner::Runner;
+use super::state::State;
+use super::video::{Finished, Gather, Generated, Sink};
 use super::{Component, Job, RunError};
-use crate::media::{Crop, to_rgb8};
 use crate::sampling::{NoiseSource, Purpose};
 use crate::tensor::Tensor;
 
@@ -24,132 +25,6 @@ const MOST_DRAWN: usize = 1 << 32;
 /// Hears of intermediate tensors by name, such as `step00.latents_out`.
 pub type Observer<'a> = &'a mut dyn FnMut(&str, &Tensor);
 
-/// Some frames of a video, in a row.
-#[derive(Clone, Debug)]
-pub struct Frames {
-    /// (3, frames, height, width) in 0..1, without padding.
-    pub video: Vec<f32>,
-    /// Frames.
-    pub frames: usize,
-    /// Pixel rows.
-    pub height: usize,
-    /// Pixel columns.
-    pub width: usize,
-    /// Frames per second.
-    pub fps: f64,
-}
-
-impl Frames {
-    /// A frame, from 0 to `frames - 1`, as RGB bytes; indexing fails otherwise.
-    pub fn rgb8(&self, frame: usize) -> Vec<u8> {
-        rgb8(&self.video, self.frames, self.height, self.width, frame)
-    }
-}
-
-/// What a video was decoded from.
-#[derive(Clone, Debug)]
-pub struct Decoded {
-    /// The denoised latents, normalised, (1, C, F, H, W).
-    pub latents: Tensor,
-    /// The same after decode noise was mixed in, which is what was decoded.
-    pub decoder_latents: Tensor,
-}
-
-/// A finished video.
-#[derive(Clone, Debug)]
-pub struct Generated {
-    /// (3, frames, height, width) in 0..1, without padding.
-    pub video: Vec<f32>,
-    /// Frames.
-    pub frames: usize,
-    /// Pixel rows.
-    pub height: usize,
-    /// Pixel columns.
-    pub width: usize,
-    /// Frames per second.
-    pub fps: f64,
-    /// The denoised latents, normalised, (1, C, F, H, W).
-    pub latents: Tensor,
-    /// The same after decode noise was mixed in, which is what was decoded.
-    pub decoder_latents: Tensor,
-    /// How long the stages took, in order; empty for one of several takes.
-    pub stages: Vec<StageTime>,
-}
-
-impl Generated {
-    /// A frame, from 0 to `frames - 1`, as RGB bytes; indexing fails otherwise.
-    pub fn rgb8(&self, frame: usize) -> Vec<u8> {
-        rgb8(&self.video, self.frames, self.height, self.width, frame)
-    }
-}
-
-fn rgb8(video: &[f32], frames: usize, height: usize, width: usize, frame: usize) -> Vec<u8> {
-    let whole = Crop {
-        top: 0,
-        left: 0,
-        height,
-        width,
-    };
-    to_rgb8(video, frames, height, width, frame, whole)
-}
-
-/// Takes a finished video by the number of its take; an error ends the run.
-pub type Finished<'a> = dyn FnMut(usize, Generated) -> Result<(), Stop> + 'a;
-
-/// Keeps the frames of a take until all are there.
-struct Gather<'f, 'a> {
-    finished: &'f mut Finished<'a>,
-    pieces: Vec<Frames>,
-}
-
-impl Sink for Gather<'_, '_> {
-    fn frames(&mut self, _: usize, frames: Frames) -> Result<(), Stop> {
-        self.pieces.push(frames);
-        Ok(())
-    }
-
-    fn finished(&mut self, take: usize, decoded: Decoded) -> Result<(), Stop> {
-        let pieces = std::mem::take(&mut self.pieces);
-        match joined(pieces) {
-            Some(frames) => (self.finished)(take, generated(frames, decoded)),
-            None => Err(missing("video").into()),
-        }
-    }
-}
-
-fn joined(mut pieces: Vec<Frames>) -> Option<Frames> {
-    if pieces.len() == 1 {
-        return pieces.pop();
-    }
-    let count = pieces.iter().map(|piece| piece.frames).sum();
-    let mut video = Vec::with_capacity(pieces.iter().map(|piece| piece.video.len()).sum());
-    for channel in 0..3 {
-        for piece in &pieces {
-            let plane = piece.video.len() / 3;
-            video.extend_from_slice(&piece.video[channel * plane..][..plane]);
-        }
-    }
-    let frames = count;
-    Some(Frames {
-        video,
-        frames,
-        ..pieces.pop()?
-    })
-}
-
-fn generated(frames: Frames, decoded: Decoded) -> Generated {
-    Generated {
-        video: frames.video,
-        frames: frames.frames,
-        height: frames.height,
-        width: frames.width,
-        fps: frames.fps,
-        latents: decoded.latents,
-        decoder_latents: decoded.decoder_latents,
-        stages: Vec::new(),
-    }
-}
-
 /// One of several videos of a run: they share everything but this.
 pub struct Take<'n> {
     /// What it shows.
@@ -158,13 +33,22 @@ pub struct Take<'n> {
     pub noise: &'n mut dyn NoiseSource,
 }
 
+/// What a run does besides its videos.
+#[derive(Default)]
+pub struct Aside<'a> {
+    /// Keeps what is finished, and has what was.
+    pub state: Option<&'a State>,
+    /// Takes small early versions of the first video.
+    pub preview: Option<&'a mut dyn Sink>,
+}
+
 impl Runner {
     /// Runs the plan for one video. The draws of `noise` come in the order of the reference pipeline.
     pub fn generate<'r>(
         &'r self,
         job: &'r Job,
         noise: &'r mut dyn NoiseSource,
-        events: &'r mut dyn FnMut(Event<'_>),
+        events: &'r mut Listener<'r>,
     ) -> Result<Generated, RunError> {
         self.generate_observed(job, noise, events, None)
     }
@@ -176,7 +60,7 @@ impl Runner {
         &'r self,
         job: &'r Job,
         noise: &'r mut dyn NoiseSource,
-        events: &'r mut dyn FnMut(Event<'_>),
+        events: &'r mut Listener<'r>,
         mut observer: Option<Observer<'r>>,
     ) -> Result<Generated, RunError> {
         let take = Take {
@@ -187,14 +71,13 @@ impl Runner {
         let observer_of_run = observer
             .as_mut()
             .map(|observer| &mut **observer as Observer<'_>);
-        let mut sink = Gather {
-            finished: &mut |_, generated| {
-                made = Some(generated);
-                Ok(())
-            },
-            pieces: Vec::new(),
+        let mut finished = |_, generated| {
+            made = Some(generated);
+            Ok(())
         };
-        let stages = self.run_plan(job, vec![take], events, observer_of_run, &mut sink)?;
+        let mut sink = Gather::new(&mut finished);
+        let aside = Aside::default();
+        let stages = self.run_plan(job, vec![take], events, observer_of_run, &mut sink, aside)?;
         let made = made.ok_or_else(|| missing(&self.bundle.manifest.plan.video))?;
         if let Some(observer) = observer {
             let shape = [3, made.frames, made.height, made.width];
@@ -209,14 +92,11 @@ impl Runner {
         &'r self,
         job: &'r Job,
         takes: Vec<Take<'r>>,
-        events: &'r mut dyn FnMut(Event<'_>),
+        events: &'r mut Listener<'r>,
         finished: &mut Finished<'_>,
     ) -> Result<Vec<StageTime>, RunError> {
-        let mut sink = Gather {
-            finished,
-            pieces: Vec::new(),
-        };
-        self.run_plan(job, takes, events, None, &mut sink)
+        let mut sink = Gather::new(finished);
+        self.run_plan(job, takes, events, None, &mut sink, Aside::default())
     }
 
     /// As [`Self::generate_takes`], but frames are given to `sink` as they are decoded; no whole video is held.
@@ -224,30 +104,55 @@ impl Runner {
         &'r self,
         job: &'r Job,
         takes: Vec<Take<'r>>,
-        events: &'r mut dyn FnMut(Event<'_>),
+        events: &'r mut Listener<'r>,
         sink: &mut dyn Sink,
+        aside: Aside<'_>,
     ) -> Result<Vec<StageTime>, RunError> {
-        self.run_plan(job, takes, events, None, sink)
+        self.run_plan(job, takes, events, None, sink, aside)
     }
 
     fn run_plan<'r>(
         &'r self,
         job: &'r Job,
         takes: Vec<Take<'r>>,
-        events: &'r mut dyn FnMut(Event<'_>),
+        events: &'r mut Listener<'r>,
         observer: Option<Observer<'r>>,
         sink: &mut dyn Sink,
+        aside: Aside<'_>,
     ) -> Result<Vec<StageTime>, RunError> {
         job.check_ready()?;
         let together = self.together().min(takes.len()).max(1);
         plan::check_sizes(&self.bundle.manifest, job, together)?;
+        let order = self.order(job, takes.len())?;
+        let events = Mutex::new(events);
+        let news = |event: Event<'_>| tell(&events, event);
         let takes = takes.into_iter().map(TakeState::new).collect();
-        let mut run = self.begin(job, takes, events, observer);
-        for stage in &self.bundle.manifest.plan.stages {
-            run.stage(stage, sink)?;
+        let mut run = self.begin(job, takes, &news);
+        run.observer = observer.map(|observer| observer as Observer<'_>);
+        run.preview = aside.preview.map(|sink| sink as &mut dyn Sink);
+        run.state = aside.state;
+        let beside = order == Order::Beside && run.may_draw_ahead();
+        let mut coming = self.bundle.manifest.plan.stages.as_slice();
+        while let [stage, after @ ..] = coming {
+            self.keep_for(job, coming);
+            coming = match after {
+                [last, rest @ ..] if beside && last.name == self.bundle.manifest.plan.video => {
+                    run.denoise_and_decode([stage, last], sink)?;
+                    rest
+                }
+                _ => {
+                    run.stage(stage, sink)?;
+                    after
+                }
+            };
         }
         Ok(run.times)
     }
+}
+
+fn tell(events: &Mutex<&mut Listener<'_>>, event: Event<'_>) {
+    let mut events = events.lock().unwrap_or_else(PoisonError::into_inner);
+    (*events)(event);
 }
 
 impl Runner {
@@ -257,7 +162,7 @@ impl Runner {
         job: &'r Job,
         latents: Tensor,
         noise: &'r mut dyn NoiseSource,
-        events: &'r mut dyn FnMut(Event<'_>),
+        events: &'r mut Listener<'r>,
         sink: &mut dyn Sink,
     ) -> Result<Vec<StageTime>, RunError> {
         let plan = &self.bundle.manifest.plan;
@@ -269,7 +174,9 @@ impl Runner {
         let prompt = String::new();
         let mut take = TakeState::new(Take { prompt, noise });
         take.latents.insert(op.latents.clone(), latents);
-        let mut run = self.begin(job, vec![take], events, None);
+        let events = Mutex::new(events);
+        let news = |event: Event<'_>| tell(&events, event);
+        let mut run = self.begin(job, vec![take], &news);
         run.stage(last, sink)?;
         Ok(run.times)
     }
@@ -278,8 +185,7 @@ impl Runner {
         &'r self,
         job: &'r Job,
         takes: Vec<TakeState<'n>>,
-        events: &'r mut dyn FnMut(Event<'_>),
-        observer: Option<Observer<'r>>,
+        news: &'r News<'r>,
     ) -> Run<'r, 'n> {
         Run {
             runner: self,
@@ -289,8 +195,10 @@ impl Runner {
             passes_done: 0,
             steps_done: 0,
             reused: 0,
-            events,
-            observer,
+            news,
+            observer: None,
+            state: None,
+            preview: None,
             loading: Duration::ZERO,
             times: Vec::new(),
         }
@@ -300,7 +208,9 @@ impl Runner {
 /// A take at work: results by the name of their stage.
 pub(super) struct TakeState<'n> {
     pub prompt: String,
-    noise: &'n mut dyn NoiseSource,
+    pub noise: &'n mut dyn NoiseSource,
+    /// The noise of the pass at work, where `noise` is ahead of it.
+    pub own: Option<Box<dyn NoiseSource>>,
     pub starts: BTreeMap<String, Start>,
     pub latents: BTreeMap<String, Tensor>,
     /// How many media were encoded.
@@ -312,6 +222,7 @@ impl<'n> TakeState<'n> {
         Self {
             prompt: take.prompt,
             noise: take.noise,
+            own: None,
             starts: BTreeMap::new(),
             latents: BTreeMap::new(),
             encoded: 0,
@@ -330,44 +241,68 @@ pub(super) struct Run<'r, 'n> {
     pub steps_done: usize,
     /// Steps of the stage at work that used work of an earlier one again.
     pub reused: usize,
-    events: &'r mut dyn FnMut(Event<'_>),
+    pub news: &'r News<'r>,
     observer: Option<Observer<'r>>,
+    pub state: Option<&'r State>,
+    pub preview: Option<&'r mut dyn Sink>,
     pub loading: Duration,
     times: Vec<StageTime>,
 }
 
+/// A stage that has begun.
+pub(super) struct Clock {
+    steps: usize,
+    start: Instant,
+}
+
 impl Run<'_, '_> {
     fn stage(&mut self, stage: &Stage, sink: &mut dyn Sink) -> Result<(), RunError> {
-        let (name, component) = (stage.name.as_str(), plan::component(&stage.op));
-        let steps = self.steps_of(&stage.op)?;
-        let start = Instant::now();
-        self.loading = Duration::ZERO;
-        self.tell(Event::StageStarted {
-            stage: name,
-            component,
-            steps,
-        });
+        let (name, clock) = (stage.name.as_str(), self.begin_stage(stage)?);
         match &stage.op {
             StageOp::EncodeText(op) => self.encode_text(name, op)?,
             StageOp::PrepareLatents(op) => self.prepare(name, op)?,
-            StageOp::Denoise(op) => self.denoise(name, op)?,
+            StageOp::Denoise(op) => self.denoise(name, op, None)?,
             StageOp::UpscaleLatents(op) => self.upscale(name, op)?,
             StageOp::DecodeVideo(op) => self.decode_all(name, op, sink)?,
         }
-        let elapsed = start.elapsed();
+        self.end_stage(stage, &clock);
+        Ok(())
+    }
+
+    pub(super) fn begin_stage(&mut self, stage: &Stage) -> Result<Clock, RunError> {
+        let steps = self.steps_of(&stage.op)?;
+        self.loading = Duration::ZERO;
+        self.tell(Event::StageStarted {
+            stage: &stage.name,
+            component: plan::component(&stage.op),
+            steps,
+        });
+        let start = Instant::now();
+        Ok(Clock { steps, start })
+    }
+
+    pub(super) fn end_stage(&mut self, stage: &Stage, clock: &Clock) {
+        let elapsed = clock.start.elapsed();
         self.tell(Event::StageFinished {
-            stage: name,
+            stage: &stage.name,
             elapsed,
         });
         self.times.push(StageTime {
-            stage: name.to_owned(),
-            component: component.to_owned(),
-            steps,
+            stage: stage.name.clone(),
+            component: plan::component(&stage.op).to_owned(),
+            steps: clock.steps,
             reused: std::mem::take(&mut self.reused),
             load_seconds: self.loading.as_secs_f64(),
             run_seconds: elapsed.saturating_sub(self.loading).as_secs_f64(),
         });
-        Ok(())
+    }
+
+    /// Whether the decoder's noise can be drawn before denoising ends, and nobody looks at the tensors in their order.
+    fn may_draw_ahead(&self) -> bool {
+        let last = self.job.passes.last();
+        let draws = last.is_some_and(|pass| pass.draws());
+        let mut noises = self.takes.iter().map(|take| &take.noise);
+        self.observer.is_none() && (!draws || noises.all(|noise| noise.copy().is_some()))
     }
 
     fn steps_of(&self, op: &StageOp) -> Result<usize, RunError> {
@@ -397,8 +332,8 @@ impl Run<'_, '_> {
         Ok(ready)
     }
 
-    pub(super) fn tell(&mut self, event: Event<'_>) {
-        (self.events)(event);
+    pub(super) fn tell(&self, event: Event<'_>) {
+        (self.news)(event);
     }
 
     /// The next draw of a take.
@@ -415,7 +350,11 @@ impl Run<'_, '_> {
             let why = format!("{purpose} noise of {shape:?} is more than {MOST_DRAWN} values");
             return Err(RunError::Manifest(why));
         }
-        Ok(self.takes[take].noise.draw(purpose, shape)?)
+        let take = &mut self.takes[take];
+        Ok(match &mut take.own {
+            Some(own) => own.draw(purpose, shape)?,
+            None => take.noise.draw(purpose, shape)?,
+        })
     }
 
     /// Latent frames, rows and columns of (1, C, F, H, W).

@@ -6,6 +6,7 @@ use ltxc_bundle::{Manifest, Pass, Settings, StageOp};
 
 use super::RunError;
 use super::condition::{Condition, Media, Place, check_input};
+use super::cue::Cue;
 use super::geometry::{Geometry, VideoSize};
 use super::passes::{PassJob, passes};
 use super::plan::{self, Call};
@@ -54,11 +55,13 @@ pub struct Job {
     pub(super) passes: Vec<PassJob>,
     pub(super) conditions: Vec<Condition>,
     pub(super) input: Option<Media>,
+    /// What the windows show, where prompts do not say it.
+    pub(super) cues: Vec<Cue>,
     pub(super) posterior_mean: bool,
     pub(super) adain_factor: f32,
     skipped_start: bool,
     seed: u64,
-    layout: NoiseLayout,
+    pub(super) layout: NoiseLayout,
 }
 
 impl Job {
@@ -99,6 +102,7 @@ impl Job {
             passes: passes(manifest, &settings, &geometry, fps)?,
             conditions: Vec::new(),
             input: None,
+            cues: Vec::new(),
             posterior_mean: posterior_mean(&whole)?,
             adain_factor: share("adain_factor", whole.adain_factor, 1.0)?,
             skipped_start: skips_start(manifest, &settings),
@@ -225,6 +229,7 @@ impl Job {
     /// What a prompt is encoded as: the prompts of all windows, where there are several.
     pub(super) fn told(&self, prompt: &str) -> Vec<String> {
         match self.has_windows() {
+            _ if !self.cues.is_empty() => self.cues.iter().map(|cue| cue.prompt.clone()).collect(),
             true => segments(prompt),
             false => vec![prompt.to_owned()],
         }
@@ -252,10 +257,10 @@ impl Job {
         Ok(sizes)
     }
 
-    /// Tokens that conditions add to a pass.
+    /// Tokens that conditions and anchors add to a window of a pass, at most.
     pub(super) fn extra_tokens(&self, pass: &PassJob) -> Result<usize, RunError> {
         let compression = self.geometry.compression;
-        let mut extra = 0;
+        let mut extra = pass.anchors();
         for condition in &self.conditions {
             let video = compression.video_of(pass.latents);
             let fitted = condition.fitted(&compression, video, pass.frame_step)?;

@@ -66,9 +66,19 @@ impl PassJob {
         }
     }
 
+    /// Tokens of the first window that all later ones are given.
+    pub(super) fn anchors(&self) -> usize {
+        self.windows.anchors * self.latents.height * self.latents.width
+    }
+
     /// How many windows there are.
     pub fn windows(&self) -> usize {
         self.windows.count()
+    }
+
+    /// Whether denoising may draw noise.
+    pub(super) fn draws(&self) -> bool {
+        self.stochastic || self.condition_noise > 0.0
     }
 
     /// The guidance of a step, and the blocks it perturbs.
@@ -80,12 +90,16 @@ impl PassJob {
 
     /// The numbers of rows that steps need.
     pub(super) fn rows(&self) -> BTreeSet<usize> {
-        let rows = |t: &f32| match self.step(*t) {
+        self.timesteps.iter().map(|t| self.rows_at(*t)).collect()
+    }
+
+    /// The number of rows that a step needs.
+    pub(super) fn rows_at(&self, sigma: f32) -> usize {
+        match self.step(sigma) {
             Ok((guidance, [])) => guidance.rows().len() - usize::from(guidance.stg_scale > 0.0),
             Ok((guidance, _)) => guidance.rows().len(),
             Err(_) => 1,
-        };
-        self.timesteps.iter().map(rows).collect()
+        }
     }
 
     /// Whether some step looks at the negative prompt.
@@ -176,8 +190,15 @@ fn windows(
         .window_overlap
         .map(|overlap| overlap.div_ceil(unit));
     let overlap = asked.unwrap_or((length / 4).max(1));
+    let spans = Windows::spans(frames, length, overlap)?;
+    let anchors = settings.window_anchors.unwrap_or(0);
+    if anchors > length && spans.len() > 1 {
+        let help = format!("a window has {length} latent frames here; give 0 to {length}");
+        return Err(wrong("window_anchors", anchors, help));
+    }
     Ok(Windows {
-        spans: Windows::spans(frames, length, overlap)?,
+        anchors: if spans.len() > 1 { anchors } else { 0 },
+        spans,
         strength: share("window_strength", settings.window_strength, 1.0)?,
         adain_factor: share("window_adain_factor", settings.window_adain_factor, 0.0)?,
     })

@@ -1,6 +1,6 @@
 //! What a bundle's plan needs: checked before a run, so that a stage finds what it asks for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ltxc_bundle::{Component, Manifest, Port, Stage, StageOp};
 
@@ -258,8 +258,8 @@ fn calls(
         }
         StageOp::Denoise(op) => {
             let pass = job.pass(&op.start)?;
-            let tokens = pass.window().count() + job.extra_tokens(pass)?;
-            let call = |rows: usize| {
+            let most = pass.window().count() + job.extra_tokens(pass)?;
+            let call = |(rows, tokens): (usize, usize)| {
                 vec![
                     ("latents", DType::F32, vec![rows, tokens, job.channels]),
                     ("coords", DType::F32, vec![1, 3, tokens]),
@@ -269,7 +269,10 @@ fn calls(
                 ]
             };
             let rows = pass.rows().into_iter().map(|rows| together * rows);
-            rows.map(call).collect()
+            let (first, later) = (most - pass.anchors(), most);
+            let sizes = BTreeSet::from([first, later]);
+            let calls = rows.flat_map(|rows| sizes.iter().map(move |tokens| (rows, *tokens)));
+            calls.map(call).collect()
         }
         StageOp::UpscaleLatents(op) => match job.pass_of(manifest, &op.latents) {
             Ok(pass) => vec![vec![(

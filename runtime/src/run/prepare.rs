@@ -12,7 +12,7 @@ use super::geometry::{VideoSize, to_channels_first, to_tokens};
 use super::job::PREFIX;
 use super::passes::PassJob;
 use super::{Component, RunError};
-use crate::sampling::Purpose;
+use crate::sampling::{NoiseSource, Purpose};
 use crate::tensor::Tensor;
 
 /// The tokens a pass starts from; those of conditions that lie beside the video come first.
@@ -81,6 +81,12 @@ impl Run<'_, '_> {
         } = pass.latents;
         let shape = [1, frames, height, width, job.channels];
         let mut tokens = self.draw(take, Purpose::Initial, &shape)?;
+        for (seeded, seed) in job.seeded(pass) {
+            let shape = [1, seeded.len(), height, width, job.channels];
+            let own = job.noise_of(seed).draw(Purpose::Initial, &shape)?;
+            let from = seeded.start * height * width * job.channels;
+            tokens[from..from + own.len()].copy_from_slice(&own);
+        }
         if let (Some(given), Some(&t)) = (given, pass.timesteps.first()) {
             let pairs = tokens.iter_mut().zip(given);
             pairs.for_each(|(noise, z)| *noise = t * *noise + (1.0 - t) * z);

@@ -1,7 +1,7 @@
 //! The owner of a bundle's components.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ltxc_bundle::{Bundle, Manifest, StageOp, TargetInfo};
 
@@ -23,6 +23,11 @@ pub struct RunnerOptions {
     pub together: usize,
     /// How much of a video is decoded at a time.
     pub pieces: Pieces,
+    /// Bytes of weights that may be in memory at a time: what is needed next is kept as long as it fits. Without it one
+    /// component is there at a time, and the decoder beside the transformer where it works beside.
+    pub memory: Option<u64>,
+    /// Decode after denoising, never beside it.
+    pub sequential: bool,
 }
 
 /// A bundle with the runtime it was compiled for. Components are loaded when they are first needed.
@@ -33,7 +38,17 @@ pub struct Runner {
     keep: bool,
     together: usize,
     pieces: Pieces,
-    loaded: Mutex<BTreeMap<String, Arc<Component>>>,
+    memory: Option<u64>,
+    sequential: bool,
+    loaded: Mutex<Loaded>,
+}
+
+/// Components in memory.
+#[derive(Default)]
+struct Loaded {
+    components: BTreeMap<String, Arc<Component>>,
+    /// Those that stay when they are loaded, where not all do.
+    kept: BTreeSet<String>,
 }
 
 impl Runner {
@@ -63,6 +78,8 @@ impl Runner {
         let mut runner = Self::assemble(bundle, specs, backend, options.keep);
         runner.together = options.together.max(1);
         runner.pieces = options.pieces;
+        runner.memory = options.memory;
+        runner.sequential = options.sequential;
         Ok(runner)
     }
 
@@ -76,6 +93,26 @@ impl Runner {
     pub fn with_pieces(mut self, pieces: Pieces) -> Self {
         self.pieces = pieces;
         self
+    }
+
+    /// Keeps so many bytes of weights in memory at most, where it can.
+    pub fn with_memory(mut self, memory: Option<u64>) -> Self {
+        self.memory = memory;
+        self
+    }
+
+    /// Decodes after denoising, or beside it where that is possible.
+    pub fn with_sequential(mut self, sequential: bool) -> Self {
+        self.sequential = sequential;
+        self
+    }
+
+    pub(super) fn memory(&self) -> Option<u64> {
+        self.memory
+    }
+
+    pub(super) fn sequential(&self) -> bool {
+        self.sequential
     }
 
     pub(super) fn pieces(&self) -> Pieces {
@@ -109,8 +146,15 @@ impl Runner {
             keep,
             together: 1,
             pieces: Pieces::default(),
+            memory: None,
+            sequential: false,
             loaded: Mutex::default(),
         }
+    }
+
+    /// The bundle.
+    pub fn bundle(&self) -> &Bundle {
+        &self.bundle
     }
 
     /// What the bundle says about itself.
@@ -125,8 +169,7 @@ impl Runner {
 
     /// A component, loaded if it is not kept from before.
     pub fn component(&self, name: &str) -> Result<Arc<Component>, RunError> {
-        let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(component) = loaded.get(name) {
+        if let Some(component) = self.loaded().components.get(name) {
             return Ok(Arc::clone(component));
         }
         let (spec, described) = (self.spec(name)?, self.described(name)?);
@@ -137,10 +180,24 @@ impl Runner {
         }
         let last = self.model_for(&described.model, calls)?;
         let component = Arc::new(Component::new(name, spec.clone(), parts, last));
-        if self.keep {
-            loaded.insert(name.to_owned(), Arc::clone(&component));
+        let mut loaded = self.loaded();
+        if self.keep || loaded.kept.contains(name) {
+            let kept = Arc::clone(&component);
+            loaded.components.insert(name.to_owned(), kept);
         }
         Ok(component)
+    }
+
+    /// Drops all components but these, which stay from now on.
+    pub(super) fn keep_only(&self, kept: BTreeSet<String>) {
+        let mut loaded = self.loaded();
+        let stays = |name: &String, _: &mut Arc<Component>| self.keep || kept.contains(name);
+        loaded.components.retain(stays);
+        loaded.kept = kept;
+    }
+
+    fn loaded(&self) -> MutexGuard<'_, Loaded> {
+        self.loaded.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Runs one component. The inputs are checked before it is loaded.

@@ -6,6 +6,9 @@
 //! encoded pixels. Positions are those of the video, moved so that a later window begins where the second latent frame
 //! of a video lies: the first stands for a single pixel frame, which nothing within a video does.
 
+#[cfg(test)]
+mod parity;
+
 use std::ops::Range;
 
 use super::RunError;
@@ -24,6 +27,8 @@ pub(super) struct Windows {
     pub strength: f32,
     /// How far later windows are moved to the statistics of the first, 0 to 1.
     pub adain_factor: f32,
+    /// Latent frames of the first that all later windows are given as well, at times before their own.
+    pub anchors: usize,
 }
 
 impl Windows {
@@ -63,6 +68,22 @@ impl Windows {
     pub fn count(&self) -> usize {
         self.spans.len()
     }
+
+    /// The first latent frame that a window adds to those before.
+    pub fn first_new(&self, window: usize) -> usize {
+        let before = window
+            .checked_sub(1)
+            .and_then(|before| self.spans.get(before));
+        before.map_or(0, |before| before.end)
+    }
+
+    /// The latent frame up to which nothing changes after a window; the next one mixes with what lies behind.
+    pub fn final_after(&self, window: usize) -> usize {
+        match self.spans.get(window + 1) {
+            Some(next) => next.start,
+            None => self.spans.get(window).map_or(0, |last| last.end),
+        }
+    }
 }
 
 /// The prompts of a video's windows: `a | b | c` is three, told one after the other.
@@ -85,6 +106,16 @@ pub(super) fn segment(prompt: &str, window: usize, windows: usize) -> Result<Str
     Ok(parts.swap_remove(window * parts.len() / windows.max(1)))
 }
 
+/// What a window takes of its pass's start.
+struct Cut {
+    /// The tokens, those beside the video first.
+    tokens: Vec<usize>,
+    /// How many lie beside the video.
+    beside: usize,
+    /// How far their times are moved back, in seconds.
+    moved: f32,
+}
+
 /// A pass at work: what its windows have made of a take so far.
 pub(super) struct Made {
     /// (N, C)
@@ -93,6 +124,8 @@ pub(super) struct Made {
     size: VideoSize,
     /// Latent frames that are there.
     frames: usize,
+    /// What the first window made, (1, C, N), where later ones get its statistics.
+    first: Option<Tensor>,
 }
 
 impl Made {
@@ -103,6 +136,7 @@ impl Made {
             channels,
             size,
             frames: 0,
+            first: None,
         }
     }
 
@@ -116,51 +150,80 @@ impl Made {
         if windows.count() == 1 {
             return Ok(whole.clone());
         }
-        let (frame, all) = (
-            self.size.height * self.size.width,
-            whole.tokens.len() / self.channels,
-        );
         let coords = whole.coords.values::<f32>()?;
+        let cut = self.cut(whole, coords, span);
+        let anchors = self.anchors(whole.extra, coords, windows, span);
+        let anchored = anchors[0].len();
+        let place = |axis: usize, token: &usize| match axis {
+            0 => coords[*token] - cut.moved,
+            _ => coords[axis * coords.len() / 3 + token],
+        };
+        let mut places = Vec::new();
+        for (axis, anchors) in anchors.iter().enumerate() {
+            places.extend(anchors);
+            places.extend(cut.tokens.iter().map(|token| place(axis, token)));
+        }
+        let given = |token: &usize| whole.mask.as_ref().map_or(0.0, |mask| mask[*token]);
+        let given = std::iter::repeat_n(1.0, anchored).chain(cut.tokens.iter().map(given));
+        let values = |token: &usize| &whole.tokens[token * self.channels..][..self.channels];
+        let values = cut.tokens.iter().flat_map(values);
+        let mut start = Start {
+            coords: Tensor::new([1, 3, anchored + cut.tokens.len()], places)?,
+            mask: (whole.mask.is_some() || anchored > 0).then(|| given.collect()),
+            tokens: self.tokens[..anchored * self.channels]
+                .iter()
+                .chain(values)
+                .copied()
+                .collect(),
+            extra: anchored + cut.beside,
+        };
+        self.give(&mut start, span, windows.strength);
+        Ok(start)
+    }
+
+    /// The tokens of the pass's start that belong to a window.
+    fn cut(&self, whole: &Start, coords: &[f32], span: &Range<usize>) -> Cut {
+        let frame = self.size.height * self.size.width;
         let time = |latent: usize| match latent < self.size.frames {
             true => coords[whole.extra + latent * frame],
             false => f32::INFINITY,
         };
-        let from = if span.start == 0 {
-            f32::NEG_INFINITY
-        } else {
-            time(span.start)
+        let (from, moved) = match span.start {
+            0 => (f32::NEG_INFINITY, 0.0),
+            start => (time(start), time(start) - time(1)),
         };
-        let beside =
-            (0..whole.extra).filter(|token| (from..time(span.end)).contains(&coords[*token]));
+        let within = from..time(span.end);
+        let beside = (0..whole.extra).filter(|token| within.contains(&coords[*token]));
         let mut tokens: Vec<usize> = beside.collect();
-        let extra = tokens.len();
+        let beside = tokens.len();
         tokens.extend(whole.extra + span.start * frame..whole.extra + span.end * frame);
-        let moved = if span.start == 0 {
-            0.0
-        } else {
-            time(span.start) - time(1)
+        Cut {
+            tokens,
+            beside,
+            moved,
+        }
+    }
+
+    /// Where the anchors of a later window lie, by axis: before its time begins, in the order of the first window.
+    fn anchors(
+        &self,
+        extra: usize,
+        coords: &[f32],
+        windows: &Windows,
+        span: &Range<usize>,
+    ) -> [Vec<f32>; 3] {
+        if span.start == 0 || windows.anchors == 0 {
+            return Default::default();
+        }
+        let frame = self.size.height * self.size.width;
+        let of_video = |axis: usize, token: usize| coords[axis * coords.len() / 3 + extra + token];
+        let second = of_video(0, 2 * frame) - of_video(0, frame);
+        let place = |axis: usize, token: usize| match axis {
+            0 => (token / frame) as f32 * second - windows.anchors as f32 * second,
+            axis => of_video(axis, token % frame),
         };
-        let of_axis = |axis: usize| {
-            let moved = if axis == 0 { moved } else { 0.0 };
-            let value = move |token: &usize| coords[axis * all + token] - moved;
-            tokens.iter().map(value).collect::<Vec<f32>>()
-        };
-        let places: Vec<f32> = (0..3).flat_map(of_axis).collect();
-        let given = whole
-            .mask
-            .as_ref()
-            .map(|mask| tokens.iter().map(|token| mask[*token]).collect());
-        let values = tokens
-            .iter()
-            .flat_map(|token| &whole.tokens[token * self.channels..][..self.channels]);
-        let mut start = Start {
-            tokens: values.copied().collect(),
-            extra,
-            coords: Tensor::new([1, 3, tokens.len()], places)?,
-            mask: given,
-        };
-        self.give(&mut start, span, windows.strength);
-        Ok(start)
+        let tokens = windows.anchors * frame;
+        [0, 1, 2].map(|axis| (0..tokens).map(|token| place(axis, token)).collect())
     }
 
     /// Mixes what is there already into the window's first frames.
@@ -187,8 +250,8 @@ impl Made {
         windows: &Windows,
         span: &Range<usize>,
     ) -> Result<(), RunError> {
-        let moved = match span.start > 0 && windows.adain_factor > 0.0 {
-            true => self.like_the_first(latents, windows)?,
+        let moved = match windows.adain_factor > 0.0 {
+            true => self.like_the_first(latents, windows.adain_factor)?,
             false => latents.to_vec(),
         };
         let frame = self.at(1);
@@ -205,19 +268,29 @@ impl Made {
         Ok(())
     }
 
-    fn like_the_first(&self, latents: &[f32], windows: &Windows) -> Result<Vec<f32>, RunError> {
-        let tensor = |tokens: &[f32]| {
-            let values = to_channels_first(tokens, self.channels);
-            Tensor::new([1, self.channels, values.len() / self.channels], values)
-        };
-        let first = &self.tokens[..self.at(windows.length())];
-        let moved = adain(&tensor(latents)?, &tensor(first)?, windows.adain_factor)?;
-        Ok(to_tokens(moved.values()?, self.channels))
+    fn like_the_first(&mut self, latents: &[f32], factor: f32) -> Result<Vec<f32>, RunError> {
+        let values = to_channels_first(latents, self.channels);
+        let of_window = [1, self.channels, values.len() / self.channels.max(1)];
+        let latents_of_window = Tensor::new(of_window, values)?;
+        match &self.first {
+            Some(first) => {
+                let moved = adain(&latents_of_window, first, factor)?;
+                Ok(to_tokens(moved.values()?, self.channels))
+            }
+            None => {
+                self.first = Some(latents_of_window);
+                Ok(latents.to_vec())
+            }
+        }
     }
 
-    /// All latents, (N, C).
-    pub fn tokens(&self) -> &[f32] {
-        &self.tokens
+    /// Some latent frames, (1, C, frames, H, W).
+    pub fn latents(&self, frames: Range<usize>) -> Result<Tensor, RunError> {
+        let tokens = &self.tokens[self.at(frames.start)..self.at(frames.end)];
+        let values = to_channels_first(tokens, self.channels);
+        let (height, width) = (self.size.height, self.size.width);
+        let shape = [1, self.channels, frames.len(), height, width];
+        Ok(Tensor::new(shape, values)?)
     }
 
     /// Where a latent frame begins.
@@ -240,6 +313,14 @@ mod tests {
         assert_eq!(spans(9, 9, 2), [(0, 9)]);
         assert_eq!(spans(16, 9, 2), [(0, 9), (7, 16)]);
         assert_eq!(spans(17, 9, 2), [(0, 9), (7, 16), (8, 17)]);
+        let windows = Windows {
+            spans: Windows::spans(17, 9, 2).expect("windows"),
+            strength: 1.0,
+            adain_factor: 0.0,
+            anchors: 0,
+        };
+        let finals: Vec<_> = (0..3).map(|window| windows.final_after(window)).collect();
+        assert_eq!(finals, [7, 8, 17]);
         assert!(Windows::spans(17, 9, 0).is_err());
         assert!(Windows::spans(17, 9, 9).is_err());
     }
@@ -264,6 +345,7 @@ mod tests {
             spans: vec![0..3, 1..4],
             strength: 1.0,
             adain_factor: 0.0,
+            anchors: 0,
         };
         let whole = Start {
             tokens: (0..10).map(|n| n as f32).collect(),
@@ -313,8 +395,51 @@ mod tests {
         )
         .expect("taken");
         assert_eq!(
-            made.tokens(),
+            made.latents(0..4)
+                .expect("latents")
+                .values::<f32>()
+                .expect("numbers"),
             [20.0, 21.0, 22.0, 23.0, 24.0, 25.0, 30.0, 31.0]
         );
+    }
+
+    #[test]
+    fn anchors_lie_before_a_later_window() {
+        let size = VideoSize {
+            frames: 4,
+            height: 1,
+            width: 2,
+        };
+        let windows = Windows {
+            spans: vec![0..3, 1..4],
+            strength: 0.5,
+            adain_factor: 0.0,
+            anchors: 2,
+        };
+        let columns = [0.0, 32.0].repeat(4);
+        let times = [0.0, 0.0, 1.0, 1.0, 9.0, 9.0, 17.0, 17.0];
+        let whole = Start {
+            tokens: vec![0.0; 8],
+            extra: 0,
+            coords: Tensor::new([1, 3, 8], [&times[..], &[0.0; 8], &columns].concat())
+                .expect("coordinates"),
+            mask: None,
+        };
+        let mut made = Made::new(size, 1);
+        let start = made.start(&whole, &windows, &(0..3)).expect("a start");
+        assert_eq!((start.extra, start.mask), (0, None));
+        made.take(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], &windows, &(0..3))
+            .expect("taken");
+        let start = made.start(&whole, &windows, &(1..4)).expect("a start");
+        assert_eq!(
+            (start.extra, &start.tokens[..4]),
+            (4, &[1.0, 2.0, 3.0, 4.0][..])
+        );
+        let coords = start.coords.values::<f32>().expect("numbers");
+        assert_eq!(coords[..6], [-16.0, -16.0, -8.0, -8.0, 1.0, 1.0]);
+        assert_eq!(coords[20..26], [0.0, 32.0, 0.0, 32.0, 0.0, 32.0]);
+        let mask = start.mask.expect("a mask");
+        assert_eq!(mask[..6], [1.0, 1.0, 1.0, 1.0, 0.5, 0.5]);
+        assert_eq!((mask[9], mask.len()), (0.0, 10));
     }
 }

@@ -148,6 +148,11 @@ pub enum NoiseError {
 pub trait NoiseSource {
     /// The next draw, in the order that `purpose` documents, as many values as `shape` has elements.
     fn draw(&mut self, purpose: Purpose, shape: &[usize]) -> Result<Vec<f32>, NoiseError>;
+
+    /// Another source of the same draws from here on, where there can be one.
+    fn copy(&self) -> Option<Box<dyn NoiseSource>> {
+        None
+    }
 }
 
 /// Noise from two seeded generators, drawn as one of the known programs draws it.
@@ -213,6 +218,10 @@ impl NoiseSource for Seeded {
             }
             Purpose::Condition => self.generator.normal(count),
         })
+    }
+
+    fn copy(&self) -> Option<Box<dyn NoiseSource>> {
+        Some(Box::new(self.clone()))
     }
 }
 

@@ -56,6 +56,10 @@ impl NoiseSource for Replay {
         }
         Ok(values)
     }
+
+    fn copy(&self) -> Option<Box<dyn NoiseSource>> {
+        Some(Box::new(self.clone()))
+    }
 }
 
 #[cfg(test)]

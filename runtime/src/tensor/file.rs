@@ -202,22 +202,28 @@ fn decode(dtype: DType, bytes: Vec<u8>) -> Option<Data> {
 }
 
 fn write_all(path: &Path, tensors: &BTreeMap<String, Tensor>) -> Result<(), FileReason> {
-    // Wide elements first keeps every tensor aligned in a mapped file.
-    let mut order: Vec<_> = tensors.iter().collect();
-    order.sort_by_key(|(name, tensor)| (std::cmp::Reverse(tensor.dtype().bytes()), *name));
-    let header = header_text(&order).map_err(|error| FileReason::Header(error.to_string()))?;
-
     let temporary = temporary_beside(path)?;
     let mut out = BufWriter::with_capacity(1 << 20, temporary.as_file());
-    out.write_all(&(header.len() as u64).to_le_bytes())?;
-    out.write_all(&header)?;
-    for (_, tensor) in &order {
-        encode(tensor.data(), &mut out)?;
-    }
+    write_to(&mut out, tensors)?;
     out.flush()?;
     drop(out);
     temporary.persist(path).map_err(|error| error.error)?;
     Ok(())
+}
+
+/// Writes tensors as a safetensors file holds them.
+pub(crate) fn write_to(
+    mut out: &mut dyn Write,
+    tensors: &BTreeMap<String, Tensor>,
+) -> io::Result<()> {
+    // Wide elements first keeps every tensor aligned in a mapped file.
+    let mut order: Vec<_> = tensors.iter().collect();
+    order.sort_by_key(|(name, tensor)| (std::cmp::Reverse(tensor.dtype().bytes()), *name));
+    let header = header_text(&order).map_err(io::Error::other)?;
+    out.write_all(&(header.len() as u64).to_le_bytes())?;
+    out.write_all(&header)?;
+    let mut tensors = order.iter();
+    tensors.try_for_each(|(_, tensor)| encode(tensor.data(), &mut out))
 }
 
 fn header_text(order: &[(&String, &Tensor)]) -> Result<Vec<u8>, SafeTensorError> {

@@ -119,16 +119,25 @@ pub fn encode_text(inputs: Tensors) -> Tensors {
 
 /// Every pixel shows the first channel of its latent.
 pub fn decode(inputs: Tensors) -> Tensors {
+    decode_from(inputs, 7)
+}
+
+/// The same for latents within a video.
+pub fn decode_on(inputs: Tensors) -> Tensors {
+    decode_from(inputs, 0)
+}
+
+fn decode_from(inputs: Tensors, missing: usize) -> Tensors {
     let latents = &inputs["latents"];
     let &[_, _, frames, rows, columns] = latents.shape() else {
         unreachable!("latents have five axes");
     };
     let source = latents.values::<f32>().unwrap();
-    let (pixel_frames, height, width) = (8 * frames - 7, 32 * rows, 32 * columns);
+    let (pixel_frames, height, width) = (8 * frames - missing, 32 * rows, 32 * columns);
     let mut video = Vec::with_capacity(3 * pixel_frames * height * width);
     for place in 0..3 * pixel_frames * height * width {
         let (x, y) = (place % width, place / width % height);
-        let frame = (place / width / height % pixel_frames).div_ceil(8);
+        let frame = (place / width / height % pixel_frames + missing) / 8;
         video.push(source[(frame * rows + y / 32) * columns + x / 32]);
     }
     one(
@@ -212,7 +221,9 @@ pub fn bundle(mut manifest: Manifest) -> (TempDir, Bundle) {
     let folder = tempfile::tempdir().unwrap();
     let models = manifest.components.values().flat_map(|component| {
         let parts = component.parts.iter().map(|part| part.model.clone());
-        parts.chain([component.model.clone()])
+        let steps = component.stream.iter();
+        let steps = steps.flat_map(|stage| stage.models.all().map(String::clone));
+        parts.chain(steps).chain([component.model.clone()])
     });
     let names: Vec<_> = models.chain(manifest.tokenizer.clone()).collect();
     for name in names {

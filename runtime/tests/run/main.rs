@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod bench;
+mod beside;
 mod conditions;
 mod draws;
 mod fake;
@@ -13,11 +14,13 @@ mod golden;
 mod guidance;
 mod input;
 mod manifests;
+mod memory;
 mod mistakes;
 mod parts;
 mod passes;
 mod plans;
 mod recorded;
 mod refusals;
+mod resume;
 mod statistics;
 mod takes;

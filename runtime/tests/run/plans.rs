@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use ltxc_bundle::{
-    Component, DecodeVideo, Denoise, EncodeText, Manifest, ModelFacts, Pass, Plan, Port,
-    PrepareLatents, Settings, SizeLimits, Stage, StageOp, TargetInfo, UpscaleLatents, VERSION,
+    Component, DecodeVideo, Denoise, EncodeText, Flow, Manifest, ModelFacts, Pass, Plan, Port,
+    PrepareLatents, Settings, SizeLimits, Stage, StageOp, StepModels, StreamStage, TargetInfo,
+    UpscaleLatents, VERSION,
 };
 
 pub const CHANNELS: usize = 16;
@@ -211,6 +212,33 @@ pub fn perturbing(blocks: usize) -> Manifest {
     let transformer = manifest.components.get_mut("transformer").unwrap();
     let keep = port("keep", "f32", &[&blocks.to_string(), "B"]);
     transformer.inputs.push(keep);
+    manifest
+}
+
+/// The decoder of a plan takes some latent frames at a time too.
+pub fn streaming(mut manifest: Manifest) -> Manifest {
+    let decoder = manifest.components.get_mut("vae_decoder").unwrap();
+    let model = |step: &str| format!("decode_{step}.onnx");
+    let flow = |name: &str, rate, offset| Flow {
+        name: name.to_owned(),
+        axis: 2,
+        rate,
+        offset,
+    };
+    let others = decoder.inputs.iter().map(|port| port.name.clone());
+    decoder.stream = vec![StreamStage {
+        models: StepModels {
+            first: model("first"),
+            next: model("next"),
+            last: model("last"),
+            only: model("only"),
+        },
+        inputs: others.filter(|name| name != "latents").collect(),
+        frames: flow("latents", 1, 0),
+        output: flow("video", 8, -7),
+        states: Vec::new(),
+        least: 1,
+    }];
     manifest
 }
 

@@ -12,7 +12,7 @@ use super::fake::{self, one, timesteps, values};
 use super::plans::{perturbing, two_passes};
 
 /// A velocity in which every input of a row takes part, and nothing of other rows.
-fn mixing(inputs: Tensors) -> Tensors {
+pub(super) fn mixing(inputs: Tensors) -> Tensors {
     let shape = inputs["latents"].shape().to_vec();
     let [rows, tokens, channels] = shape[..] else {
         unreachable!("tokens have three axes");
@@ -236,7 +236,8 @@ fn whoever_takes_the_videos_can_stop_the_run() {
         .runner
         .generate_takes(&job, takes, &mut |_| {}, &mut finished);
     assert_eq!(stopped.unwrap_err().to_string(), "the disk is full");
-    assert_eq!(*decoded.lock().unwrap(), 2);
+    // The third may have been begun while the second was refused.
+    assert!((2..=3).contains(&*decoded.lock().unwrap()));
 }
 
 /// Too many rows for the transformer are found before the prompts are encoded.

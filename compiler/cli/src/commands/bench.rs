@@ -3,6 +3,7 @@
 mod adherence;
 mod quality;
 mod sample;
+mod seams;
 
 use crate::args::BenchCommand;
 use crate::failure::Outcome;
@@ -11,6 +12,7 @@ pub fn command(what: &BenchCommand) -> Outcome {
     match what {
         BenchCommand::Adherence(args) => adherence::command(args),
         BenchCommand::Quality(args) => quality::command(args),
+        BenchCommand::Seams(args) => seams::command(args),
     }
 }
 

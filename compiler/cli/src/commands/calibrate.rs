@@ -189,6 +189,7 @@ fn run(runner: &Runner, job: &Job, prompts: &[String], seed: u64) -> Outcome {
         noise: noise as &mut dyn NoiseSource,
     });
     let mut view = View::new();
+    view.begin(runner.costs(job, prompts.len()).map_err(input)?);
     let made = runner.generate_takes(
         job,
         takes.collect(),

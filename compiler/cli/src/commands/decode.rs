@@ -41,16 +41,19 @@ pub fn command(args: &DecodeArgs) -> Outcome {
     );
     let (mut view, mut noise) = (View::new(), job.noise());
     let mut files = Files::new(&planned, &job);
-    let stages = runner
-        .decode_latents(
-            &job,
-            latents,
-            &mut noise,
-            &mut |event| view.show(&event),
-            &mut files,
-        )
-        .map_err(input)?;
+    let last = &runner.manifest().plan.video;
+    let mut costs = runner.costs(&job, 1).map_err(input)?;
+    costs.retain(|cost| cost.stage == *last);
+    view.begin(costs);
+    let made = runner.decode_latents(
+        &job,
+        latents,
+        &mut noise,
+        &mut |event| view.show(&event),
+        &mut files,
+    );
     view.finish();
+    let stages = made.map_err(|e| files.failed(e))?;
     match args.json {
         true => say!("{}", json!({"stages": stages})),
         false => say!("{}", args.output.display()),

@@ -1,53 +1,95 @@
 //! `ltxc run`
 
+mod beside;
 mod media;
 pub(super) mod output;
 pub(super) mod takes;
+mod timeline;
 pub(super) mod view;
 
 use std::time::Instant;
 
 use ltxc_bundle::{Scheduled, Settings};
-use ltxc_runtime::run::{Job, Runner, StageTime, Take};
+use ltxc_runtime::run::{Aside, Job, Runner, Sink, StageTime, Take};
 use ltxc_runtime::sampling::NoiseSource;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use self::takes::Planned;
 use self::view::View;
 use crate::args::RunArgs;
 use crate::failure::{Failure, Outcome};
 use crate::output::{note, say};
+use crate::progress::events::Events;
 use crate::session::{self, runner};
 
 pub fn command(args: &RunArgs) -> Outcome {
+    let events = args.events.as_deref().map(Events::create).transpose()?;
+    let mut view = View::new().with_events(events.unwrap_or_else(Events::none));
+    let made = make(args, &mut view);
+    let elapsed = view.elapsed();
+    view.events().finished(elapsed, &made);
+    let made = made?;
+    if args.json {
+        say!("{made}");
+        return Ok(());
+    }
+    for video in made["videos"].as_array().into_iter().flatten() {
+        say!("{}", video["output"].as_str().unwrap_or_default());
+    }
+    Ok(())
+}
+
+/// Makes the videos and reports about them.
+fn make(args: &RunArgs, view: &mut View) -> Outcome<Value> {
     let start = Instant::now();
     let prompts = args.prompts.as_deref().map(takes::prompts).transpose()?;
-    let bundle = session::open(&args.source, &args.project)?;
+    let timeline = args.timeline.as_deref().map(timeline::read).transpose()?;
+    let bundle = session::open(&args.source, &beside::compiled_with(&args.project))?;
     let mut settings = settings(args)?;
     settings.prompt = settings.prompt.or(prompts.as_ref().map(|p| p[0].clone()));
-    let job = media::job(args, &bundle.manifest, settings)?;
+    settings.prompt = timeline.as_ref().map(timeline::prompt).or(settings.prompt);
+    let mut job = media::job(args, &bundle.manifest, settings)?;
+    if let Some(timeline) = &timeline {
+        job = timeline::follow(job, timeline)?;
+    }
     let prompts = prompts.unwrap_or_else(|| vec![job.prompt().to_owned()]);
     let planned = takes::takes(args, &job, &prompts)?;
     output::check(&planned, &job)?;
     let runner = runner(bundle, args.runtime, false)?
         .with_together(args.together)
-        .with_pieces(args.decode);
+        .with_pieces(args.decode)
+        .with_sequential(args.sequential)
+        .with_memory(args.project.memory_budget.map(|budget| budget.0));
     note!("{}", describe(&runner, &job, planned.len())?);
+    let state = beside::state(args, &runner, &job, &planned)?;
+    let mut preview = beside::preview(args, &runner, &job)?;
+    view.begin(runner.costs(&job, planned.len()).map_err(input)?);
+    view.events().started(&sizes(&planned, &job));
     let mut noises: Vec<_> = planned.iter().map(|take| job.noise_of(take.seed)).collect();
     let takes = planned.iter().zip(&mut noises).map(|(take, noise)| Take {
         prompt: take.prompt.clone(),
         noise: noise as &mut dyn NoiseSource,
     });
-    let mut view = View::new();
-    let stages = runner
-        .generate_into(
-            &job,
-            takes.collect(),
-            &mut |event| view.show(&event),
-            &mut output::Files::new(&planned, &job),
-        )
-        .map_err(|e| Failure::Input(e.into()))?;
+    let mut files = output::Files::new(&planned, &job);
+    let aside = Aside {
+        state: state.as_ref(),
+        preview: preview.as_mut().map(|preview| preview as &mut dyn Sink),
+    };
+    let made = runner.generate_into(
+        &job,
+        takes.collect(),
+        &mut |event| view.show(&event),
+        &mut files,
+        aside,
+    );
     view.finish();
+    if let (Err(_), Some(state)) = (&made, &state) {
+        beside::say_kept(state);
+    }
+    let stages = made.map_err(|e| files.failed(e))?;
+    if let Some(state) = state {
+        state.remove().map_err(input)?;
+    }
     for stage in stages.iter().filter(|stage| stage.reused > 0) {
         let (reused, steps) = (stage.reused, stage.steps);
         note!(
@@ -55,18 +97,12 @@ pub fn command(args: &RunArgs) -> Outcome {
             stage.stage
         );
     }
-    match args.json {
-        true => say!(
-            "{}",
-            report(&planned, &job, &stages, start.elapsed().as_secs_f64())
-        ),
-        false => {
-            for take in &planned {
-                say!("{}", take.output.display());
-            }
-        }
-    }
-    Ok(())
+    let seconds = start.elapsed().as_secs_f64();
+    Ok(report(&planned, &job, &stages, seconds))
+}
+
+fn input(error: impl std::error::Error + Send + Sync + 'static) -> Failure {
+    Failure::Input(anyhow::Error::new(error))
 }
 
 /// What the flags say, then what `--set defaults.NAME` says to a bundle.
@@ -118,7 +154,7 @@ fn describe(runner: &Runner, job: &Job, videos: usize) -> Outcome<String> {
     } else {
         format!("{videos} videos: ")
     };
-    let decoding = pieces(runner, job)?;
+    let decoding = pieces(runner, job)? + &beside::order(runner, job, videos)?;
     Ok(format!(
         "{count}{} frames of {}x{} at {} fps, {}, seed {}{decoding}, on {} ({})",
         video.frames,
@@ -142,7 +178,8 @@ pub(super) fn pieces(runner: &Runner, job: &Job) -> Outcome<String> {
     })
 }
 
-fn report(planned: &[Planned], job: &Job, stages: &[StageTime], seconds: f64) -> serde_json::Value {
+/// What a run makes.
+fn sizes(planned: &[Planned], job: &Job) -> Value {
     let video = |take: &Planned| {
         json!({
             "output": take.output.display().to_string(),
@@ -159,7 +196,12 @@ fn report(planned: &[Planned], job: &Job, stages: &[StageTime], seconds: f64) ->
         "fps": job.fps(),
         "seed": job.seed(),
         "timesteps": job.timesteps(),
-        "stages": stages,
-        "seconds": seconds,
     })
+}
+
+fn report(planned: &[Planned], job: &Job, stages: &[StageTime], seconds: f64) -> Value {
+    let mut report = sizes(planned, job);
+    report["stages"] = json!(stages);
+    report["seconds"] = json!(seconds);
+    report
 }

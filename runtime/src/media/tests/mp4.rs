@@ -1,15 +1,16 @@
 //! Videos: the boxes are walked here, the samples decoded with openh264.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use openh264::decoder::Decoder;
 use openh264::formats::YUVSource;
 
-use super::super::VideoSpec;
+use super::super::read::{ReadOptions, open};
 use super::super::yuv::YuvFrame;
-use super::{psnr, smooth_frame, spec, write_smooth};
+use super::super::{VideoSpec, create};
+use super::{names, psnr, smooth_frame, spec, write_smooth};
 
 /// The content of the box reached by a path of kinds.
 fn find<'a>(mut data: &'a [u8], path: &[&str]) -> &'a [u8] {
@@ -191,4 +192,123 @@ fn probe(path: &Path) -> String {
         .unwrap();
     assert!(output.stderr.is_empty(), "{output:?}");
     String::from_utf8(output.stdout).unwrap().trim().into()
+}
+
+/// Writes frames of a video and goes before its end.
+fn interrupted(path: &Path, spec: VideoSpec, frames: usize) -> Option<PathBuf> {
+    let mut writer = create(path, spec).unwrap();
+    for index in 0..frames {
+        let frame = smooth_frame(spec.width, spec.height, index);
+        writer.write(&frame).unwrap();
+    }
+    writer.part().map(Path::to_path_buf)
+}
+
+fn frames_of(path: &Path) -> Vec<Vec<u8>> {
+    open(path, &ReadOptions::frames(999)).unwrap().frames
+}
+
+/// Where the boxes of a file end that have this kind.
+fn ends(file: &[u8], kind: &str) -> Vec<usize> {
+    let mut at = 0;
+    let boxes = boxes(file).into_iter();
+    let ends = boxes.map(|(name, body)| {
+        at += 8 + body.len();
+        (name, at)
+    });
+    ends.filter(|(name, _)| *name == kind)
+        .map(|(_, end)| end)
+        .collect()
+}
+
+#[test]
+fn an_interrupted_video_can_be_read_up_to_its_last_second() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x.mp4");
+    let part = interrupted(&path, spec(66, 34, 8.0), 29).unwrap();
+    assert_eq!(names(folder.path()), ["x.part.mp4"]);
+    let clip = open(&part, &ReadOptions::frames(999)).unwrap();
+    assert_eq!((clip.fps, clip.frames.len()), (Some(8.0), 24));
+
+    write_smooth(&path, spec(66, 34, 8.0), 29);
+    assert_eq!(names(folder.path()), ["x.mp4"]);
+    assert_eq!(clip.frames, frames_of(&path)[..24]);
+}
+
+#[test]
+fn a_part_can_be_cut_behind_any_fragment() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x.mp4");
+    let part = interrupted(&path, spec(64, 32, 5.0), 41).unwrap();
+    let (whole, frames) = (fs::read(&part).unwrap(), frames_of(&part));
+    let ends = ends(&whole, "mdat");
+    assert_eq!(ends.len(), 8);
+    for (seconds, end) in (1..).zip(ends) {
+        fs::write(&path, &whole[..end]).unwrap();
+        assert_eq!(frames_of(&path), frames[..5 * seconds]);
+        fs::write(&path, &whole[..end - 9]).unwrap();
+        let error = open(&path, &ReadOptions::frames(999)).err().unwrap();
+        let said = format!("after frame {}", 5 * seconds - 1);
+        assert!(error.to_string().contains(&said), "{error}");
+    }
+}
+
+#[test]
+fn fragments_state_times_sizes_and_keyframes() {
+    let folder = tempfile::tempdir().unwrap();
+    let part = interrupted(&folder.path().join("x.mp4"), spec(64, 64, 23.976), 72).unwrap();
+    let file = fs::read(part).unwrap();
+    assert_eq!(find(&file, &["moov", "mvex", "trex"]).len(), 24);
+    let fragments: Vec<_> = boxes(&file)
+        .into_iter()
+        .filter(|(kind, _)| *kind == "moof")
+        .map(|(_, body)| body)
+        .collect();
+    for (index, fragment) in fragments.iter().enumerate() {
+        let number_of = number(find(fragment, &["mfhd"]), 4) as usize;
+        let time = number(find(fragment, &["traf", "tfdt"]), 8) as usize;
+        let run = find(fragment, &["traf", "trun"]);
+        let keyframe = number(run, 12 + 4) & 0x1_0000 == 0;
+        assert_eq!((number_of, time), (index + 1, index * 24 * 1001));
+        assert_eq!((number(run, 4), keyframe), (24, index % 2 == 0));
+    }
+    assert_eq!(fragments.len(), 3);
+}
+
+#[test]
+fn a_part_of_an_older_run_is_replaced_and_then_goes() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x.mp4");
+    fs::write(folder.path().join("x.part.mp4"), "old").unwrap();
+    assert_eq!(interrupted(&path, spec(64, 32, 8.0), 7), None);
+    assert_eq!(
+        fs::read(folder.path().join("x.part.mp4")).unwrap(),
+        b"old",
+        "a run without a fragment has nothing better"
+    );
+    let part = interrupted(&path, spec(64, 32, 8.0), 8).unwrap();
+    assert_eq!(frames_of(&part).len(), 8);
+    write_smooth(&path, spec(64, 32, 8.0), 3);
+    assert_eq!(names(folder.path()), ["x.mp4"]);
+}
+
+/// Asks ffmpeg where it is installed, and passes elsewhere.
+#[test]
+fn ffmpeg_reads_fragments() {
+    if Command::new("ffmpeg").arg("-version").output().is_err() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let part = interrupted(&folder.path().join("x.mp4"), spec(66, 34, 29.97), 95).unwrap();
+    let output = Command::new("ffmpeg")
+        .args(["-v", "error", "-xerror", "-i"])
+        .arg(&part)
+        .args(["-f", "framemd5", "-"])
+        .output()
+        .unwrap();
+    assert!(output.status.success() && output.stderr.is_empty());
+    let lines = String::from_utf8(output.stdout).unwrap();
+    let frames = lines.lines().filter(|line| line.starts_with('0')).count();
+    assert_eq!(frames, 90);
+    assert!(lines.contains("#tb 0: 1001/30000"), "{lines}");
 }

@@ -114,8 +114,10 @@ def videos():
     encode("h265.mp4", few[:1], "-c:v", "libx265", "-x265-params", "log-level=none:info=0", "-pix_fmt", "yuv420p")
     encode("fragments.mp4", few, *x264, "bframes=0", "-pix_fmt", "yuv420p", "-movflags",
            "+frag_keyframe+empty_moov")
+    apart = [*turned[:4], "-i", HERE / "bframes.mp4", "-c", "copy", "-fflags", "+bitexact", "-movflags"]
+    subprocess.run([*apart, "+frag_every_frame+empty_moov+default_base_moof", HERE / "bfragments.mp4"], check=True)
     encode("other.mkv", few, "-c:v", "mpeg4", "-q:v", "2")
-    for name in ["bframes.mp4", "fast.mp4", "full709.mp4", "turned.mov", "edited.mp4"]:
+    for name in ["bframes.mp4", "fast.mp4", "full709.mp4", "turned.mov", "edited.mp4", "fragments.mp4"]:
         Image.fromarray(np.concatenate(decode(name))).save(HERE / f"{name}.png", optimize=True)
 
 

@@ -18,6 +18,10 @@ pub struct Sampled {
     pub seed: u64,
     pub scene: Scene,
     pub video: Generated,
+    /// The first frame that each window adds.
+    pub windows: Vec<usize>,
+    /// Frames that a latent frame after the first stands for.
+    pub frames_of_latent: usize,
 }
 
 /// Makes the videos one after the other and hands each out.
@@ -25,7 +29,7 @@ pub fn sample(
     source: &str,
     project: &ProjectArgs,
     args: &SampleArgs,
-    each: &mut dyn FnMut(Sampled) -> Outcome,
+    each: &mut (dyn FnMut(Sampled) -> Outcome + Send),
 ) -> Outcome {
     let bundle = session::open(source, project)?;
     let settings = settings(args).or(&session::defaults(source, project)?);
@@ -68,6 +72,8 @@ fn settings(args: &SampleArgs) -> Settings {
         height: args.height,
         width: args.width,
         frames: args.frames,
+        window: args.window,
+        window_overlap: args.overlap,
         steps: args.steps,
         guidance_scale: args.guidance_scale.map(Scheduled::Constant),
         ..Settings::default()
@@ -79,20 +85,28 @@ fn generate(
     job: &Job,
     seeds: &[u64],
     view: &mut View,
-    each: &mut dyn FnMut(Sampled) -> Outcome,
+    each: &mut (dyn FnMut(Sampled) -> Outcome + Send),
 ) -> Outcome {
     let mut noises: Vec<_> = seeds.iter().map(|seed| job.noise_of(*seed)).collect();
     let takes = seeds.iter().zip(&mut noises).map(|(seed, noise)| Take {
         prompt: Scene::of_seed(*seed).prompt(),
         noise: noise as &mut dyn NoiseSource,
     });
+    view.begin(runner.costs(job, seeds.len()).map_err(input)?);
     let stages = runner.generate_takes(
         job,
         takes.collect(),
         &mut |event| view.show(&event),
         &mut |take, video| {
             let (seed, scene) = (seeds[take], Scene::of_seed(seeds[take]));
-            Ok(each(Sampled { seed, scene, video })?)
+            let (windows, compression) = (job.window_starts(), job.geometry().compression);
+            Ok(each(Sampled {
+                seed,
+                scene,
+                video,
+                windows,
+                frames_of_latent: compression.frames(),
+            })?)
         },
     );
     stages.map(drop).map_err(input)

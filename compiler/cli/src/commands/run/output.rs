@@ -1,10 +1,10 @@
 //! Videos to files, frame by frame.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use ltxc_runtime::media::{self, FrameWriter, MediaError, VideoSpec};
-use ltxc_runtime::run::{Decoded, Frames, Job, Sink, Stop};
+use ltxc_runtime::run::{Decoded, Frames, Job, RunError, Sink, Stop};
 use ltxc_runtime::tensor::file;
 
 use super::takes::Planned;
@@ -38,6 +38,8 @@ pub struct Files<'a> {
     /// Frames of a video.
     frames: usize,
     open: Option<File>,
+    /// What stays of the video at work where it is not finished.
+    part: Option<PathBuf>,
 }
 
 /// A file that frames go into.
@@ -52,7 +54,20 @@ impl<'a> Files<'a> {
             planned,
             frames: job.geometry().asked.frames,
             open: None,
+            part: None,
         }
+    }
+
+    /// Why a run failed, and where the frames are that it made.
+    pub fn failed(&self, error: RunError) -> Failure {
+        let error = anyhow::Error::new(error);
+        Failure::Input(match &self.part {
+            Some(part) => anyhow::anyhow!(
+                "{error}; the frames that were there by then are in {}",
+                part.display()
+            ),
+            None => error,
+        })
     }
 }
 
@@ -66,6 +81,7 @@ impl Sink for Files<'_> {
         for frame in 0..frames.frames {
             file.write(frames.rgb8(frame))?;
         }
+        self.part = file.part();
         Ok(())
     }
 
@@ -75,8 +91,11 @@ impl Sink for Files<'_> {
             let latents = BTreeMap::from([("latents".to_owned(), decoded.latents)]);
             file::write(path, &latents)?;
         }
-        let file = self.open.take();
-        Ok(file.map_or(Ok(()), |file| file.finish(&take.output))?)
+        if let Some(file) = self.open.take() {
+            file.finish(&take.output)?;
+        }
+        self.part = None;
+        Ok(())
     }
 }
 
@@ -101,6 +120,14 @@ impl File {
                 strip.write(rgb);
                 Ok(())
             }
+        }
+    }
+
+    /// What stays of it if it is not finished.
+    fn part(&self) -> Option<PathBuf> {
+        match self {
+            Self::Video(writer) => writer.part().map(Path::to_path_buf),
+            Self::Strip(_) => None,
         }
     }
 

@@ -8,8 +8,8 @@ const MOST_BOXES: usize = 100_000;
 /// The index of a video of days is smaller.
 const LARGEST_INDEX: u64 = 256 << 20;
 
-/// The content of the `moov` box, wherever it stands in the file.
-pub fn read_index(file: &mut File, length: u64) -> io::Result<Result<Vec<u8>, String>> {
+/// The content of the `moov` box, wherever it stands in the file, and where the box ends.
+pub fn read_index(file: &mut File, length: u64) -> io::Result<Result<(Vec<u8>, u64), String>> {
     let mut at = 0;
     for _ in 0..MOST_BOXES {
         if at >= length {
@@ -28,7 +28,12 @@ pub fn read_index(file: &mut File, length: u64) -> io::Result<Result<Vec<u8>, St
             )));
         }
         if &kind == b"moov" {
-            return content(file, start, end);
+            return match end - start {
+                size if size > LARGEST_INDEX => {
+                    Ok(Err(format!("its index has {} MiB", size >> 20)))
+                }
+                _ => Ok(Ok((content(file, start, end)?, end))),
+            };
         }
         at = end;
     }
@@ -36,19 +41,16 @@ pub fn read_index(file: &mut File, length: u64) -> io::Result<Result<Vec<u8>, St
     Ok(Err(reason.into()))
 }
 
-fn content(file: &mut File, start: u64, end: u64) -> io::Result<Result<Vec<u8>, String>> {
-    let size = end - start;
-    if size > LARGEST_INDEX {
-        return Ok(Err(format!("its index has {} MiB", size >> 20)));
-    }
+/// The bytes from `start` to `end`.
+pub fn content(file: &mut File, start: u64, end: u64) -> io::Result<Vec<u8>> {
     let mut data = Vec::new();
     file.seek(SeekFrom::Start(start))?;
-    file.take(size).read_to_end(&mut data)?;
-    Ok(Ok(data))
+    file.take(end - start).read_to_end(&mut data)?;
+    Ok(data)
 }
 
 /// Kind, start of the content and end of the box at a place of the file.
-fn top_level(file: &mut File, at: u64, length: u64) -> io::Result<Option<([u8; 4], u64, u64)>> {
+pub fn top_level(file: &mut File, at: u64, length: u64) -> io::Result<Option<([u8; 4], u64, u64)>> {
     let mut head = Vec::new();
     file.seek(SeekFrom::Start(at))?;
     file.take(16).read_to_end(&mut head)?;

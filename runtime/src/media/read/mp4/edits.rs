@@ -14,7 +14,8 @@ pub struct Shown {
     pub count: u64,
 }
 
-const ALL: Shown = Shown {
+/// Every frame.
+pub const ALL: Shown = Shown {
     skip: 0,
     count: u64::MAX,
 };

@@ -1,13 +1,16 @@
 //! What the index of an MP4 file says about its first video track.
 
 use super::boxes::{Boxes, Fields, find, find_path};
-use super::edits::{Shown, shown, ticks_a_second};
+use super::edits::{ALL, Shown, shown, ticks_a_second};
+use super::fragments::Fragments;
 use super::samples::Samples;
 use crate::media::read::colour::{Coding, UNSPECIFIED};
 
 /// The video track of a file.
 pub struct Track {
     pub samples: Samples,
+    /// More samples, if the file may have fragments.
+    pub fragments: Option<Fragments>,
     pub shown: Shown,
     pub parameters: Parameters,
     /// From the container; the stream's own word counts first.
@@ -53,12 +56,16 @@ pub fn read(index: &[u8]) -> Result<Track, Refusal> {
     let tables = find_path(media, &[b"minf", b"stbl"]).ok_or_else(|| broken("box `stbl`"))?;
     let entry = sample_entry(tables)?;
     let samples = Samples::read(tables).ok_or_else(|| broken("table of samples"))?;
-    if samples.count() == 0 && find(index, b"mvex").is_some() {
-        return Err(Refusal::Unsupported("fragmented MP4".into()));
-    }
+    let ticks = find(media, b"mdhd").and_then(ticks_a_second);
+    let number = find(track, b"tkhd").and_then(track_number).unwrap_or(1);
+    let fragments = find(index, b"mvex").map(|extends| Fragments::new(extends, number, ticks));
     let configuration = find(entry, b"avcC").and_then(parameters);
     Ok(Track {
-        shown: shown(index, track, tables, samples.count()),
+        shown: match fragments {
+            None => shown(index, track, tables, samples.count()),
+            Some(_) => ALL,
+        },
+        fragments,
         samples,
         parameters: configuration.ok_or_else(|| broken("H.264 parameters (box `avcC`)"))?,
         coding: Boxes(entry).find_map(colour),
@@ -127,6 +134,14 @@ fn colour((kind, body): ([u8; 4], &[u8])) -> Option<Coding> {
     let matrix = u8::try_from(fields.u16()?).unwrap_or(UNSPECIFIED);
     let full_range = scheme == b"nclx" && fields.u8()? & 0x80 != 0;
     Some(Coding { matrix, full_range })
+}
+
+/// What fragments call the track.
+fn track_number(header: &[u8]) -> Option<u32> {
+    let mut fields = Fields(header);
+    let times = if fields.u8()? == 1 { 16 } else { 8 };
+    fields.bytes(3 + times)?;
+    fields.u32()
 }
 
 /// The rotation of the display matrix, if it is one of quarter turns.

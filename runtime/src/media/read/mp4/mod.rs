@@ -2,10 +2,11 @@
 //!
 //! Samples are found through the index one at a time and decoded by openh264, which puts the
 //! pictures into the order of display. An edit list that shows one stretch of the video is
-//! followed, others are not; fragments are not read.
+//! followed, others and those of fragmented files are not.
 
 mod boxes;
 mod edits;
+mod fragments;
 mod index;
 mod samples;
 mod stream;
@@ -44,10 +45,11 @@ pub fn open(path: &Path, limits: Limits) -> Result<Opened, ReadError> {
     let io = || ReadError::io(path);
     let mut file = File::open(path).map_err(io())?;
     let length = file.metadata().map_err(io())?.len();
-    let index = boxes::read_index(&mut file, length)
+    let (index, end) = boxes::read_index(&mut file, length)
         .map_err(io())?
         .map_err(fail)?;
-    let opened = index::read(&index).and_then(|track| {
+    let opened = index::read(&index).and_then(|mut track| {
+        track.fragments = track.fragments.map(|all| all.within(end, length));
         let (stream, layout) = Stream::new(&track.parameters)?;
         Ok((track, stream, layout))
     });
@@ -104,9 +106,15 @@ impl Video {
         })
     }
 
+    /// Offset and size of the next sample.
+    fn place(&mut self) -> Option<Result<(u64, u32), String>> {
+        let listed = self.track.samples.next();
+        listed.or_else(|| self.track.fragments.as_mut()?.next(&mut self.file))
+    }
+
     /// Decodes the next sample; pictures that are complete by then are ready.
     fn advance(&mut self) {
-        let sample = match self.track.samples.next() {
+        let sample = match self.place() {
             Some(place) => place.and_then(|(offset, size)| self.sample(offset, size)),
             None => return self.finish(Ok(())),
         };
@@ -196,7 +204,8 @@ impl Source for Video {
     }
 
     fn fps(&self) -> Option<f64> {
-        self.track.fps
+        let fragments = self.track.fragments.as_ref();
+        self.track.fps.or_else(|| fragments?.fps())
     }
 }
 

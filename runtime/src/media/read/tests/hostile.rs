@@ -68,7 +68,7 @@ fn changed_bytes_do_no_harm() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("changed");
     let mut dice = Dice(88_172_645_463_325_252);
-    for name in FILES {
+    for name in FILES.into_iter().chain(["bfragments.mp4"]) {
         let whole = fs::read(data(name)).unwrap();
         for _ in 0..200 {
             let mut bytes = whole.clone();
@@ -82,6 +82,53 @@ fn changed_bytes_do_no_harm() {
             let _ = open(&path, &options);
         }
     }
+}
+
+/// The index of a fragmented file, before the first fragment.
+fn without_fragments() -> Vec<u8> {
+    let whole = fs::read(data("bfragments.mp4")).unwrap();
+    let fragment = whole.windows(4).position(|kind| kind == b"moof");
+    whole[..fragment.unwrap() - 4].to_vec()
+}
+
+#[test]
+fn fragments_that_say_nothing_end_soon() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x.mp4");
+    let refused = |more: &[u8]| {
+        write(&path, &[&without_fragments(), more].concat());
+        refusal(&path, &built_in(9))
+    };
+    let said = refused(&[]);
+    assert!(
+        said.ends_with("it was not finished, or is cut off"),
+        "{said}"
+    );
+    let said = refused(&b"\0\0\0\x08free".repeat(150_000));
+    assert!(said.contains("too many boxes without a picture"), "{said}");
+    let said = refused(&b"\0\0\0\x08moof".repeat(150_000));
+    assert!(said.contains("too many boxes without a picture"), "{said}");
+    let said = refused(b"\0\0\0\x01moof\0\0\0\x01\0\0\0\0");
+    assert!(
+        said.contains("cut off in the index of a fragment"),
+        "{said}"
+    );
+}
+
+/// A run of four milliards of samples, all of the size that the fragment says for all.
+#[test]
+fn a_fragment_that_claims_too_much_costs_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x.mp4");
+    let header = b"\0\0\0\x14tfhd\0\x02\0\x10\0\0\0\x01\0\x10\0\0";
+    let run = b"\0\0\0\x10trun\0\0\0\0\xff\xff\xff\xff";
+    let of_track = [b"\0\0\0\x2ctraf", &header[..], run].concat();
+    let fragment = [b"\0\0\0\x34moof", &of_track[..]].concat();
+    write(&path, &[without_fragments(), fragment].concat());
+    assert_eq!(
+        refusal(&path, &built_in(9)),
+        "x.mp4: this MP4 video cannot be read: the file is cut off before the end of picture 1"
+    );
 }
 
 #[test]

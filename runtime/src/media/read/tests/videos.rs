@@ -15,11 +15,20 @@ fn videos_look_as_ffmpeg_shows_them() {
         "full709.mp4",
         "turned.mov",
         "edited.mp4",
+        "fragments.mp4",
     ] {
         let clip = read(name, 99);
         assert_like(&clip, &format!("{name}.png"), 44.0);
         assert_eq!((clip.fps, clip.more), (Some(25.0), false), "{name}");
     }
+}
+
+/// A fragment each, its offsets from the fragment on.
+#[test]
+fn fragments_have_the_frames_of_a_plain_file() {
+    let (plain, fragments) = (read("bframes.mp4", 99), read("bfragments.mp4", 99));
+    assert_eq!(fragments.frames, plain.frames);
+    assert_eq!(fragments.fps, Some(25.0));
 }
 
 #[test]
@@ -61,7 +70,6 @@ fn codecs_that_are_not_built_in_are_named() {
         ("422.mp4", "H.264 that is not 4:2:0"),
         ("interlaced.mp4", "interlaced H.264"),
         ("h265.mp4", "H.265 video"),
-        ("fragments.mp4", "fragmented MP4"),
     ] {
         let said = refused(name);
         assert!(
