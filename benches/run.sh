@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Every figure of benches/README.md, one JSON file each, under benches/out (not in git).
-#   benches/run.sh [compile|dit|int8|int4|quality|rows|vae|length|long|start|sparse]...      PYTHON=python of an environment with peers/requirements.txt
+#   benches/run.sh [compile|dit|int8|int4|quality|rows|vae|length|long|beside|start|sparse]...      PYTHON=python of an environment with peers/requirements.txt
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=${PYTHON:-python3} out=${OUT:-benches/out} rounds=${ROUNDS:-7}
@@ -66,6 +66,12 @@ bench_long() {
     options+=(--wall "$frames=$ltxc run $out/shapes.bundle --prompt circle --frames $frames --steps 1 --height 96 --width 96 --decode 8 -o $out/long.mp4")
   done
   "$python" benches/peers/paired.py --rounds 1 --json "$out/long.json" "${options[@]}"
+}
+
+# A long video decoded while the rest is denoised, and after all is: time to the first frame, time in all, peak memory.
+bench_beside() {
+  "$ltxc" compile presets/shapes.yaml -o "$out/shapes.bundle"
+  "$python" benches/peers/beside.py --ltxc "$ltxc" --bundle "$out/shapes.bundle" -- --frames 257 --height 128 --width 128 --steps 8 --decode 8 | tee "$out/beside.txt"
 }
 
 # The same with weights of 4 bits, against ours in fp32: time, error, bytes on disk.

@@ -8,6 +8,7 @@
 mod component;
 mod condition;
 mod decode;
+mod decoder;
 mod denoise;
 mod described;
 mod encode;

@@ -71,10 +71,11 @@ pub fn command(args: &RunArgs) -> Outcome {
         );
     }
     match args.json {
-        true => say!(
-            "{}",
-            report(&planned, &job, &stages, start.elapsed().as_secs_f64())
-        ),
+        true => {
+            let first = files.first.map_or(start.elapsed(), |first| first - start);
+            let seconds = [first, start.elapsed()].map(|time| time.as_secs_f64());
+            say!("{}", report(&planned, &job, &stages, seconds));
+        }
         false => {
             for take in &planned {
                 say!("{}", take.output.display());
@@ -133,7 +134,7 @@ fn describe(runner: &Runner, job: &Job, videos: usize) -> Outcome<String> {
     } else {
         format!("{videos} videos: ")
     };
-    let decoding = pieces(runner, job)? + &beside::order(runner, job, videos)?;
+    let decoding = beside::decoding(runner, job, videos)?;
     Ok(format!(
         "{count}{} frames of {}x{} at {} fps, {}, seed {}{decoding}, on {} ({})",
         video.frames,
@@ -157,7 +158,13 @@ pub(super) fn pieces(runner: &Runner, job: &Job) -> Outcome<String> {
     })
 }
 
-fn report(planned: &[Planned], job: &Job, stages: &[StageTime], seconds: f64) -> serde_json::Value {
+/// What was made; the seconds are those until the first frames were decoded, and all.
+fn report(
+    planned: &[Planned],
+    job: &Job,
+    stages: &[StageTime],
+    [first, all]: [f64; 2],
+) -> serde_json::Value {
     let video = |take: &Planned| {
         json!({
             "output": take.output.display().to_string(),
@@ -175,6 +182,7 @@ fn report(planned: &[Planned], job: &Job, stages: &[StageTime], seconds: f64) ->
         "seed": job.seed(),
         "timesteps": job.timesteps(),
         "stages": stages,
-        "seconds": seconds,
+        "first_frame_seconds": first,
+        "seconds": all,
     })
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Instant;
 
 use ltxc_runtime::media::{self, FrameWriter, MediaError, VideoSpec};
 use ltxc_runtime::run::{Decoded, Frames, Job, Sink, Stop};
@@ -38,6 +39,8 @@ pub struct Files<'a> {
     /// Frames of a video.
     frames: usize,
     open: Option<File>,
+    /// When the first frames came.
+    pub first: Option<Instant>,
 }
 
 /// A file that frames go into.
@@ -52,12 +55,14 @@ impl<'a> Files<'a> {
             planned,
             frames: job.geometry().asked.frames,
             open: None,
+            first: None,
         }
     }
 }
 
 impl Sink for Files<'_> {
     fn frames(&mut self, take: usize, frames: Frames) -> Result<(), Stop> {
+        self.first.get_or_insert_with(Instant::now);
         let file = match self.open.take() {
             Some(file) => file,
             None => File::create(&self.planned[take].output, &frames, self.frames)?,
