@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Every figure of benches/README.md, one JSON file each, under benches/out (not in git).
-#   benches/run.sh [compile|dit|int8|int4|quality|rows|vae|length|long|seams|start|sparse]...      PYTHON=python of an environment with peers/requirements.txt
+#   benches/run.sh [compile|dit|int8|int4|quality|rows|vae|length|long|seams|beside|start|sparse]...      PYTHON=python of an environment with peers/requirements.txt
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=${PYTHON:-python3} out=${OUT:-benches/out} rounds=${ROUNDS:-7}
@@ -79,6 +79,12 @@ bench_seams() {
     "$ltxc" bench seams "$out/shapes.bundle" --prompts "${PROMPTS:-5}" --frames 257 --plot "$out/seams-$name.svg" $(printf -- '--set defaults.%s ' $change) | tee "$out/seams-$name.txt"
   done
   cp "$out/seams-window_overlap-8.svg" docs/seams.svg
+}
+
+# A long video decoded while the rest is denoised, and after all is: time to the first frame, time in all, peak memory.
+bench_beside() {
+  "$ltxc" compile presets/shapes.yaml -o "$out/shapes.bundle"
+  "$python" benches/peers/beside.py --ltxc "$ltxc" --bundle "$out/shapes.bundle" -- --frames 257 --height 128 --width 128 --steps 8 --decode 8 | tee "$out/beside.txt"
 }
 
 # The same with weights of 4 bits, against ours in fp32: time, error, bytes on disk.

@@ -25,7 +25,7 @@ const LONG: [&str; 14] = [
     "--width",
     "64",
     "--frames",
-    "129",
+    "113",
     "--window",
     "33",
     "--overlap",
@@ -150,12 +150,12 @@ fn a_preview_is_smaller_and_changes_nothing() {
     let preview = tmp.path().join("early.mp4");
     let (found, ran) = made(&tmp, "shown.mp4", &["--preview", preview.to_str().unwrap()]);
     assert!(found == expected, "the preview changed the video");
-    for frames in ["25", "57"] {
-        let words = format!("preview of {frames} of 129 frames, 32x32, in ");
+    for frames in ["25", "53"] {
+        let words = format!("preview of {frames} of 113 frames, 32x32, in ");
         assert!(ran.stderr.contains(&words), "{}", ran.stderr);
     }
-    let clip = read::open(&preview, &ReadOptions::frames(129)).unwrap();
-    assert_eq!((clip.frames.len(), clip.width, clip.height), (57, 32, 32));
+    let clip = read::open(&preview, &ReadOptions::frames(113)).unwrap();
+    assert_eq!((clip.frames.len(), clip.width, clip.height), (53, 32, 32));
 }
 
 /// What a limit on the size of files refuses, a run that goes on has room for.
@@ -190,6 +190,25 @@ fn a_run_without_room_goes_on_when_there_is_room() {
     assert!(ran.stderr.contains("going on with"), "{}", ran.stderr);
     ran.fine();
     assert!(fs::read(&out).unwrap() == expected, "it is another video");
+}
+
+/// Nobody reads what is printed at the end: the video is there all the same.
+#[test]
+fn a_reader_that_goes_away_loses_no_video() {
+    let tmp = TempDir::new().unwrap();
+    let (out, state) = (tmp.path().join("a.mp4"), tmp.path().join("work"));
+    let mut child = command(&arguments(
+        shapes(),
+        &out,
+        &["--resume", state.to_str().unwrap()],
+    ))
+    .stdout(Stdio::piped())
+    .stderr(Stdio::piped())
+    .spawn()
+    .unwrap();
+    drop((child.stdout.take(), child.stderr.take()));
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert!(out.exists() && !state.exists());
 }
 
 /// A bundle of which a model is damaged, though its manifest vouches for it.

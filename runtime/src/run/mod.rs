@@ -10,6 +10,7 @@ mod condition;
 mod cost;
 mod cue;
 mod decode;
+mod decoder;
 mod denoise;
 mod described;
 mod encode;

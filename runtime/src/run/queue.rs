@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use super::RunError;
 use super::component::Tensors;
-use super::decode::Decoder;
+use super::decoder::Decoder;
 use super::geometry::VideoSize;
 use super::video::{Decoded, Frames, Sink};
 use crate::tensor::Tensor;

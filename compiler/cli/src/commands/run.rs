@@ -97,7 +97,8 @@ fn make(args: &RunArgs, view: &mut View) -> Outcome<Value> {
             stage.stage
         );
     }
-    let seconds = start.elapsed().as_secs_f64();
+    let first = files.first.map_or(start.elapsed(), |first| first - start);
+    let seconds = [first, start.elapsed()].map(|time| time.as_secs_f64());
     Ok(report(&planned, &job, &stages, seconds))
 }
 
@@ -154,7 +155,7 @@ fn describe(runner: &Runner, job: &Job, videos: usize) -> Outcome<String> {
     } else {
         format!("{videos} videos: ")
     };
-    let decoding = pieces(runner, job)? + &beside::order(runner, job, videos)?;
+    let decoding = beside::decoding(runner, job, videos)?;
     Ok(format!(
         "{count}{} frames of {}x{} at {} fps, {}, seed {}{decoding}, on {} ({})",
         video.frames,
@@ -199,9 +200,16 @@ fn sizes(planned: &[Planned], job: &Job) -> Value {
     })
 }
 
-fn report(planned: &[Planned], job: &Job, stages: &[StageTime], seconds: f64) -> Value {
+/// What was made; the seconds are those until the first frames were decoded, and all.
+fn report(
+    planned: &[Planned],
+    job: &Job,
+    stages: &[StageTime],
+    [first, all]: [f64; 2],
+) -> Value {
     let mut report = sizes(planned, job);
     report["stages"] = json!(stages);
-    report["seconds"] = json!(seconds);
+    report["first_frame_seconds"] = json!(first);
+    report["seconds"] = json!(all);
     report
 }

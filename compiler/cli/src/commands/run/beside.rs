@@ -22,12 +22,18 @@ pub fn compiled_with(args: &ProjectArgs) -> ProjectArgs {
     }
 }
 
-/// When videos are decoded, if that is worth a word, and what a memory budget means.
-pub fn order(runner: &Runner, job: &Job, videos: usize) -> Outcome<String> {
-    let mut said = match runner.order(job, videos).map_err(input)? {
-        Order::Beside => " while the rest is denoised".to_owned(),
+/// How and when videos are decoded, if that is worth a word, and what a memory budget means.
+pub fn decoding(runner: &Runner, job: &Job, videos: usize) -> Outcome<String> {
+    let pieces = super::pieces(runner, job)?;
+    let when = match runner.order(job, videos).map_err(input)? {
+        Order::Beside => "while the rest is denoised".to_owned(),
+        Order::After(Some(why)) => format!("after denoising ({why})"),
         Order::After(None) => String::new(),
-        Order::After(Some(why)) => format!(" after denoising ({why})"),
+    };
+    let mut said = match (pieces.as_str(), when.as_str()) {
+        (_, "") => pieces,
+        ("", when) => format!(", decoded {when}"),
+        (pieces, when) => format!("{pieces} {when}"),
     };
     for words in runner.memory_words(job) {
         said += ", ";

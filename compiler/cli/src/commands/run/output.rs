@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use ltxc_runtime::media::{self, FrameWriter, MediaError, VideoSpec};
 use ltxc_runtime::run::{Decoded, Frames, Job, RunError, Sink, Stop};
@@ -40,6 +41,8 @@ pub struct Files<'a> {
     open: Option<File>,
     /// What stays of the video at work where it is not finished.
     part: Option<PathBuf>,
+    /// When the first frames came.
+    pub first: Option<Instant>,
 }
 
 /// A file that frames go into.
@@ -55,6 +58,7 @@ impl<'a> Files<'a> {
             frames: job.geometry().asked.frames,
             open: None,
             part: None,
+            first: None,
         }
     }
 
@@ -73,6 +77,7 @@ impl<'a> Files<'a> {
 
 impl Sink for Files<'_> {
     fn frames(&mut self, take: usize, frames: Frames) -> Result<(), Stop> {
+        self.first.get_or_insert_with(Instant::now);
         let file = match self.open.take() {
             Some(file) => file,
             None => File::create(&self.planned[take].output, &frames, self.frames)?,
