@@ -66,6 +66,7 @@ pub fn runner_options(threads: Option<usize>, keep: bool) -> RunnerOptions {
         keep,
         together: 1,
         pieces: Pieces::default(),
+        budget: None,
     }
 }
 

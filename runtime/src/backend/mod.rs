@@ -37,6 +37,16 @@ pub trait Backend: Send + Sync {
     ///
     /// [`BackendError`] when the file is missing, malformed or not supported.
     fn load(&self, model: &Path) -> Result<Box<dyn Session>, BackendError>;
+
+    /// As [`Backend::load`], for one of many models that take turns: memory that
+    /// a call needed goes back when it ends, where the runtime can do so.
+    ///
+    /// # Errors
+    ///
+    /// As [`Backend::load`].
+    fn load_frugal(&self, model: &Path) -> Result<Box<dyn Session>, BackendError> {
+        self.load(model)
+    }
 }
 
 /// A loaded model.

@@ -62,7 +62,7 @@ pub(super) fn open(
         options: options.clone(),
     };
     // A provider that cannot be registered is reported here, not at the first load.
-    backend.builder(&Journal::default())?;
+    backend.builder(&Journal::default(), options.arena)?;
     Ok(Box::new(backend))
 }
 
@@ -89,7 +89,7 @@ fn loaded(install: bool, report: &dyn Fn(&str)) -> Result<Arc<Loaded>, BackendEr
 }
 
 impl OrtBackend {
-    fn builder(&self, journal: &Journal) -> Result<SessionBuilder, BackendError> {
+    fn builder(&self, journal: &Journal, arena: bool) -> Result<SessionBuilder, BackendError> {
         let failed = |reason| BackendError::Run {
             runtime: Runtime::OnnxRuntime,
             reason,
@@ -99,7 +99,7 @@ impl OrtBackend {
             .map_err(|error| failed(error.to_string()))?;
         self.loaded.journal.drain();
         builder
-            .with_execution_providers(self.providers())
+            .with_execution_providers(self.providers(arena))
             .map_err(|error| BackendError::Provider {
                 provider: self.options.provider,
                 reason: self.loaded.journal.explain(error.message()),
@@ -122,11 +122,17 @@ impl OrtBackend {
         self.options.threads.unwrap_or_else(usable)
     }
 
-    fn providers(&self) -> Vec<ExecutionProviderDispatch> {
+    /// Without an arena, memory is taken as it is needed, and on a device in pieces that can be given back.
+    fn providers(&self, arena: bool) -> Vec<ExecutionProviderDispatch> {
         let device = self.options.device;
+        let extend = match arena {
+            true => ep::ArenaExtendStrategy::NextPowerOfTwo,
+            false => ep::ArenaExtendStrategy::SameAsRequested,
+        };
         let cuda = || {
             ep::CUDA::default()
                 .with_device_id(device)
+                .with_arena_extend_strategy(extend)
                 .build()
                 .error_on_failure()
         };
@@ -142,7 +148,7 @@ impl OrtBackend {
                 .build()
                 .error_on_failure()
         };
-        let cpu = ep::CPU::default().with_arena_allocator(self.options.arena);
+        let cpu = ep::CPU::default().with_arena_allocator(arena);
         let mut providers = match self.options.provider {
             Provider::Cpu => Vec::new(),
             Provider::Cuda => vec![cuda()],
@@ -160,13 +166,23 @@ impl Backend for OrtBackend {
     }
 
     fn load(&self, model: &Path) -> Result<Box<dyn Session>, BackendError> {
+        self.load_by(model, self.options.arena)
+    }
+
+    fn load_frugal(&self, model: &Path) -> Result<Box<dyn Session>, BackendError> {
+        self.load_by(model, false)
+    }
+}
+
+impl OrtBackend {
+    fn load_by(&self, model: &Path, arena: bool) -> Result<Box<dyn Session>, BackendError> {
         if !model.is_file() {
             return Err(BackendError::NoModel {
                 path: model.to_path_buf(),
             });
         }
         let journal = Journal::default();
-        let mut builder = self.builder(&journal)?;
+        let mut builder = self.builder(&journal, arena)?;
         let session = guarded(|| {
             builder
                 .commit_from_file(model)

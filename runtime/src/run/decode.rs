@@ -7,6 +7,7 @@ use ltxc_bundle::{DecodeVideo, StageOp};
 
 use super::component::Tensors;
 use super::component::sizes;
+use super::cuts::{Cuts, Planner};
 use super::event::Event;
 use super::generate::{Decoded, Frames, Run, missing};
 use super::geometry::VideoSize;
@@ -17,9 +18,6 @@ use super::stream::Stream;
 use super::{Component, Job, RunError, Runner};
 use crate::sampling::Purpose;
 use crate::tensor::{DType, Tensor, element_count};
-
-/// Pixels that a step decodes at least where the program chooses: fewer would not keep a processor busy.
-const PIXELS: usize = 1 << 22;
 
 /// How much of a video is decoded at a time. The frames are the same within rounding.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -46,8 +44,8 @@ impl FromStr for Pieces {
 }
 
 impl Runner {
-    /// How many latent frames the last stage decodes at a time; `None` for all at once.
-    pub fn decodes_by(&self, job: &Job) -> Result<Option<usize>, RunError> {
+    /// How the last stage decodes; `None` for all at once.
+    pub fn decodes_by(&self, job: &Job) -> Result<Option<Cuts>, RunError> {
         let plan = &self.manifest().plan;
         let video = plan.stages.iter().find(|stage| stage.name == plan.video);
         match video.map(|stage| &stage.op) {
@@ -64,19 +62,88 @@ impl Runner {
         component: &str,
         job: &Job,
         latents: VideoSize,
-    ) -> Result<Option<usize>, RunError> {
-        let streams = !self.described(component)?.stream.is_empty();
+    ) -> Result<Option<Cuts>, RunError> {
+        let VideoSize {
+            frames,
+            height,
+            width,
+        } = latents;
+        let shape = [1, job.channels, frames, height, width];
         let video = job.geometry.compression.video_of(latents);
-        let chosen = PIXELS.div_ceil((video.count() / latents.frames.max(1)).max(1));
-        match self.pieces() {
-            Pieces::Auto if streams && chosen < latents.frames => Ok(Some(chosen)),
-            Pieces::Auto | Pieces::Whole => Ok(None),
-            Pieces::Frames(frames) if streams => Ok(Some(frames.get())),
-            Pieces::Frames(frames) => Err(RunError::Setting {
-                name: "decode",
-                found: frames.to_string(),
-                help: "this bundle's decoder takes the whole video only; write auto or whole, or compile it again without --size".to_owned(),
-            }),
+        self.cuts_for(
+            component,
+            self.pieces(),
+            ("latents", &shape[..]),
+            (frames, video),
+        )
+    }
+
+    /// How a component takes `frames` latent frames that stand for a video; `given` is its first input with frames.
+    pub(super) fn cuts_for(
+        &self,
+        component: &str,
+        pieces: Pieces,
+        given: (&str, &[usize]),
+        (frames, video): (usize, VideoSize),
+    ) -> Result<Option<Cuts>, RunError> {
+        match pieces {
+            Pieces::Whole => Ok(None),
+            Pieces::Auto => {
+                self.automatic(component, given, (frames, video.count()), self.budget())
+            }
+            Pieces::Frames(frames) if self.described(component)?.stream.is_some() => Ok(Some(
+                self.cuts_of(component, given, frames.get(), self.budget())?,
+            )),
+            Pieces::Frames(frames) => Err(self.takes_whole(component, frames)),
+        }
+    }
+
+    /// How a component that has stages is computed on at most `most` units of time, where its first input with frames
+    /// has this name and shape.
+    pub(super) fn cuts_of(
+        &self,
+        component: &str,
+        (name, shape): (&str, &[usize]),
+        most: usize,
+        budget: Option<u64>,
+    ) -> Result<Cuts, RunError> {
+        let given = Given::from([(name, (DType::F32, shape))]);
+        let sizes = sizes(component, self.spec(component)?, &given)?;
+        let planner = Planner::new(self.stream_of(component)?, &sizes, shape)?;
+        Ok(planner.cut(most, budget))
+    }
+
+    /// How a component is best computed whose first input with frames has this name and shape.
+    pub(super) fn automatic(
+        &self,
+        component: &str,
+        (name, shape): (&str, &[usize]),
+        counts: (usize, usize),
+        budget: Option<u64>,
+    ) -> Result<Option<Cuts>, RunError> {
+        let (described, spec) = (self.described(component)?, self.spec(component)?);
+        let Some(stream) = &described.stream else {
+            return Ok(None);
+        };
+        let given = Given::from([(name, (DType::F32, shape))]);
+        let sizes = sizes(component, spec, &given)?;
+        let weights = described.weight_bytes;
+        Cuts::automatic(stream, weights, &sizes, shape, counts, budget)
+    }
+
+    fn takes_whole(&self, component: &str, frames: NonZeroUsize) -> RunError {
+        let notes = &self.manifest().notes;
+        let why = notes
+            .iter()
+            .find(|note| note.starts_with(&format!("`{component}` takes a whole video")));
+        let why = why.map_or_else(
+            || "this bundle's decoder takes the whole video only".to_owned(),
+            String::clone,
+        );
+        RunError::Setting {
+            name: "decode",
+            found: frames.to_string(),
+            help: format!("{why}; write auto or whole"),
         }
     }
 }
@@ -154,7 +221,7 @@ impl Run<'_, '_> {
                 let video = decode_whole(&component, call, job)?;
                 out(self, video)?;
             }
-            Some(most) => self.decode_by(most, call, &mut out)?,
+            Some(cuts) => self.decode_by(&cuts, call, &mut out)?,
         }
         let decoder_latents = mixed;
         Ok(Decoded {
@@ -163,25 +230,29 @@ impl Run<'_, '_> {
         })
     }
 
-    /// Decodes `most` latent frames at a time.
+    /// Decodes in pieces.
     fn decode_by(
         &mut self,
-        most: usize,
+        cuts: &Cuts,
         call: Call<'_>,
         out: &mut dyn FnMut(&mut Self, Tensor) -> Result<(), RunError>,
     ) -> Result<(), RunError> {
-        let stages = &self.runner.described(call.component)?.stream;
+        let stages = &self.runner.stream_of(call.component)?.stages;
         let mut given = call.given;
         given.insert("latents".to_owned(), call.latents.clone());
         super::component::check_inputs(call.component, call.spec, &given)?;
         given.remove("latents");
-        let mut stream = Stream::new(self.runner, stages, given, most);
-        for at in (0..call.size.frames).step_by(most) {
-            let count = most.min(call.size.frames - at);
+        let mut stream = Stream::new(self.runner, stages, given, cuts)?;
+        let mut out = |mut made: Tensors| {
+            let video = made.remove("video").ok_or_else(|| missing("video"))?;
+            out(self, video)
+        };
+        for at in (0..call.size.frames).step_by(cuts.frames) {
+            let count = cuts.frames.min(call.size.frames - at);
             let piece = call.latents.along(2, at, count)?;
-            stream.push(piece, &mut |video| out(self, video))?;
+            stream.push(Tensors::from([("latents".to_owned(), piece)]), &mut out)?;
         }
-        stream.finish(&mut |video| out(self, video))?;
+        stream.finish(&mut out)?;
         self.loading += stream.loading;
         Ok(())
     }

@@ -7,6 +7,7 @@
 
 mod component;
 mod condition;
+mod cuts;
 mod decode;
 mod denoise;
 mod encode;
@@ -30,6 +31,7 @@ mod window;
 
 pub use component::{Component, Tensors};
 pub use condition::{Condition, Media, Place};
+pub use cuts::Cuts;
 pub use decode::{Pieces, Sink, Stop};
 pub use error::RunError;
 pub use event::{Event, StageTime};

@@ -23,6 +23,8 @@ pub struct RunnerOptions {
     pub together: usize,
     /// How much of a video is decoded at a time.
     pub pieces: Pieces,
+    /// Bytes that decoding and encoding may need.
+    pub budget: Option<u64>,
 }
 
 /// A bundle with the runtime it was compiled for. Components are loaded when they are first needed.
@@ -33,6 +35,7 @@ pub struct Runner {
     keep: bool,
     together: usize,
     pieces: Pieces,
+    budget: Option<u64>,
     loaded: Mutex<BTreeMap<String, Arc<Component>>>,
 }
 
@@ -63,6 +66,7 @@ impl Runner {
         let mut runner = Self::assemble(bundle, specs, backend, options.keep);
         runner.together = options.together.max(1);
         runner.pieces = options.pieces;
+        runner.budget = options.budget;
         Ok(runner)
     }
 
@@ -76,6 +80,16 @@ impl Runner {
     pub fn with_pieces(mut self, pieces: Pieces) -> Self {
         self.pieces = pieces;
         self
+    }
+
+    /// Decodes and encodes with no more bytes than this, if that is possible.
+    pub fn with_budget(mut self, budget: Option<u64>) -> Self {
+        self.budget = budget;
+        self
+    }
+
+    pub(super) fn budget(&self) -> Option<u64> {
+        self.budget
     }
 
     pub(super) fn pieces(&self) -> Pieces {
@@ -109,6 +123,7 @@ impl Runner {
             keep,
             together: 1,
             pieces: Pieces::default(),
+            budget: None,
             loaded: Mutex::default(),
         }
     }
@@ -151,6 +166,11 @@ impl Runner {
     /// A model file of the bundle, ready to run.
     pub(super) fn model(&self, file: &str) -> Result<Box<dyn Session>, RunError> {
         Ok(self.backend.load(&self.bundle.path(file))?)
+    }
+
+    /// As [`Self::model`], for one of many that take turns.
+    pub(super) fn model_frugal(&self, file: &str) -> Result<Box<dyn Session>, RunError> {
+        Ok(self.backend.load_frugal(&self.bundle.path(file))?)
     }
 
     pub(super) fn spec(&self, name: &str) -> Result<&Spec, RunError> {

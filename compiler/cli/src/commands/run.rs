@@ -31,7 +31,8 @@ pub fn command(args: &RunArgs) -> Outcome {
     output::check(&planned, &job)?;
     let runner = runner(bundle, args.threads, false)?
         .with_together(args.together)
-        .with_pieces(args.decode);
+        .with_pieces(args.decode)
+        .with_budget(args.project.memory_budget.map(|budget| budget.0));
     note!("{}", describe(&runner, &job, planned.len())?);
     let mut noises: Vec<_> = planned.iter().map(|take| job.noise_of(take.seed)).collect();
     let takes = planned.iter().zip(&mut noises).map(|(take, noise)| Take {
@@ -135,11 +136,8 @@ fn describe(runner: &Runner, job: &Job, videos: usize) -> Outcome<String> {
 /// How a video is decoded, where not at once.
 pub(super) fn pieces(runner: &Runner, job: &Job) -> Outcome<String> {
     let pieces = runner.decodes_by(job);
-    Ok(match pieces.map_err(|e| Failure::Input(e.into()))? {
-        None => String::new(),
-        Some(1) => ", decoded 1 latent frame at a time".to_owned(),
-        Some(frames) => format!(", decoded {frames} latent frames at a time"),
-    })
+    let pieces = pieces.map_err(|e| Failure::Input(e.into()))?;
+    Ok(pieces.map_or_else(String::new, |cuts| format!(", decoded {cuts}")))
 }
 
 fn report(planned: &[Planned], job: &Job, stages: &[StageTime], seconds: f64) -> serde_json::Value {
