@@ -6,7 +6,8 @@
 The bundle holds `vae_decoder`, compiled for tensorrt-rtx and any size. --tiles: of a frame, along rows and columns, in
 every stage, each with the margin the stage asks for. --units: units of time of a step; a first one has as many as it
 needs. Prints GB (10^9 bytes): weights of all stages, states of all stages and tiles, and of the step that needs the most
-its activations, what comes in, and what goes out. The sum is what is there at once, but for the video itself.
+its activations, what comes in, and what goes out; waiting is a piece for each stage, since something must be left for
+the last step. The sum is what is there at once, but for the video itself.
 """
 import argparse
 import json
@@ -96,10 +97,11 @@ def main():
     for described in manifest["components"]["vae_decoder"]["stream"]["stages"]:
         of_stage, heavy, kept, extent = stage(args, described, *extent)
         steps, weights, states = steps + of_stage, weights + heavy, states + kept
+    waiting = sum(step["comes"] for step in steps if ".next." in step["model"])
     largest = max(steps, key=lambda step: step["step"])
     gb = lambda n: round(n / 1e9, 3)
     total = {"size": args.size, "tiles": args.tiles, "weights": gb(weights), "states": gb(states), "step": gb(largest["step"]), "activations": gb(largest["activations"]),
-             "at": largest["model"], "states_and_step": gb(states + largest["step"]), "all": gb(weights + states + largest["step"])}
+             "at": largest["model"], "waiting": gb(waiting), "without_weights": gb(states + waiting + largest["step"]), "all": gb(weights + states + waiting + largest["step"])}
     print(json.dumps(total))
     if args.json:
         pathlib.Path(args.json).write_text(json.dumps({**total, "steps": steps}, indent=1))

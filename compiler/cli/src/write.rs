@@ -77,7 +77,9 @@ pub fn write_bundle(
     for (name, graph) in graphs {
         let parts = project.lower(&name, graph.clone(), grid)?;
         let (stream, refusal) = project.lower_stages(&name, &open[&name], grid)?;
-        let said = parts.iter().filter_map(|part| part.note.clone());
+        // What does not fit at once is computed in pieces, whose size is the run's choice.
+        let parts_said = parts.iter().filter(|_| stream.is_none());
+        let said = parts_said.filter_map(|part| part.note.clone());
         for note in said
             .chain(refusal)
             .chain(idle(&project.recipes, &name, &parts))

@@ -94,9 +94,14 @@ impl OrtBackend {
             runtime: Runtime::OnnxRuntime,
             reason,
         };
-        let builder = self
+        let mut builder = self
             .plain_builder(journal)
             .map_err(|error| failed(error.to_string()))?;
+        if !arena {
+            // Of sessions that take turns, those that wait must not spin beside the one that works.
+            let quiet = builder.with_config_entry("session.force_spinning_stop", "1");
+            builder = quiet.map_err(|error| failed(error.to_string()))?;
+        }
         self.loaded.journal.drain();
         builder
             .with_execution_providers(self.providers(arena))

@@ -62,7 +62,7 @@ pub fn command(args: &PlanArgs) -> Outcome {
             let parts = project.lower(&call.component, graph, grid)?;
             let pieces = in_pieces(&project, &call, &open, &parts, args)?;
             for part in &parts {
-                if let Some(said) = &part.note {
+                if let Some(said) = part.note.as_ref().filter(|_| pieces.is_none()) {
                     note!("note: {said}");
                 }
                 rows.push(Row {
