@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Every figure of benches/README.md, one JSON file each, under benches/out (not in git).
-#   benches/run.sh [compile|dit|int8|int4|quality|rows|vae|length|long|seams|beside|start|sparse]...      PYTHON=python of an environment with peers/requirements.txt
+#   benches/run.sh [compile|dit|int8|int4|quality|rows|vae|length|tiles|plan|long|seams|beside|start|sparse]...      PYTHON=python of an environment with peers/requirements.txt
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=${PYTHON:-python3} out=${OUT:-benches/out} rounds=${ROUNDS:-7}
@@ -56,6 +56,21 @@ bench_int8() {
 bench_length() {
   "$ltxc" compile presets/shapes.yaml -o "$out/shapes.bundle"
   "$python" benches/peers/decode_length.py --ltxc "$ltxc" --bundle "$out/shapes.bundle" --most 769 --decode whole 4 1 | tee "$out/length.txt"
+}
+
+# Peak memory, time and error of a decode by the length of the video, against diffusers whole and in tiles, and OpenVINO.
+bench_tiles() {
+  "$python" benches/peers/decode_tiled.py --ltxc "$ltxc" | tee "$out/tiles.json"
+}
+
+# What NVIDIA's builder plans for a decode in pieces, without a GPU: 0.9.8's decoder in fp16, for two sizes of video.
+bench_plan() {
+  test -f "$out/2b-1.safetensors" || "$python" benches/peers/synth_checkpoint.py benches/peers/headers/2b.json "$out/2b-1.safetensors" --layers 1
+  "$ltxc" compile ltxv --checkpoint "$out/2b-1.safetensors" --only vae_decoder --target tensorrt-rtx --quant fp16 -o "$out/decoder.bundle"
+  local size
+  for size in 1920x1088x257 3840x2176x257; do
+    "$python" benches/peers/decode_plan.py --bundle "$out/decoder.bundle" --size "$size" | tee "$out/plan-$size.json"
+  done
 }
 
 # Peak memory of a whole run by the length of the video: windows of 33 frames, decoded 8 latent frames at a time.

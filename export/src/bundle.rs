@@ -6,8 +6,8 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use ltxc_bundle::{
-    Component, FileEntry, MANIFEST, Manifest, Part, PassRecord, Per, Port, SizeLimits, StreamStage,
-    hex,
+    Component, FileEntry, MANIFEST, Manifest, Part, PassRecord, Per, Port, SizeLimits, Stream,
+    StreamStage, hex,
 };
 use ltxc_ir::attrs;
 use ltxc_ir::op::Input;
@@ -78,8 +78,10 @@ pub struct ComponentSource<'a> {
     pub whole: &'a Graph,
     /// What is written for it, in order: one graph, or several parts.
     pub parts: Vec<PartSource<'a>>,
-    /// The stages in which it is computed some frames at a time; none where it cannot be.
-    pub stream: Vec<StageSource<'a>>,
+    /// How it is computed some frames at a time, if it can be, without the stages.
+    pub stream: Option<Stream>,
+    /// The stages of that.
+    pub stages: Vec<StageSource<'a>>,
     /// Where its weights are.
     pub checkpoint: &'a Checkpoint,
 }
@@ -147,7 +149,7 @@ impl BundleWriter {
         let mut data = DataFile::new(format!("{}.onnx.data", source.name));
         let scales = |key: &str| source.checkpoint.scale(key);
         let mut models = Vec::new();
-        let steps = source.stream.iter().flat_map(|stage| stage.steps);
+        let steps = source.stages.iter().flat_map(|stage| stage.steps);
         for graph in source.parts.iter().map(|part| part.graph).chain(steps) {
             let model = emit(graph, dialect, &mut data, &scales);
             models.push(model.map_err(|e| ExportError::Onnx {
@@ -163,7 +165,7 @@ impl BundleWriter {
             false => format!("{}.{}.onnx", source.name, part.name),
         };
         let files: Vec<String> = source.parts.iter().enumerate().map(file).collect();
-        let stages = source.stream.iter();
+        let stages = source.stages.iter();
         let steps = stages.flat_map(|stage| stage.described.models.all());
         for (name, model) in files.iter().chain(steps).zip(&models) {
             self.file(name, model, names.clone())?;
@@ -347,16 +349,16 @@ fn describe(source: &ComponentSource<'_>, data: &DataFile, mut files: Vec<String
     let model = files.pop().unwrap_or_default();
     let parts = source.parts.iter().zip(files);
     let last = source.parts.last();
+    let stages = source.stages.iter();
     Component {
         model,
         parts: parts
             .map(|(part, model)| describe_part(part, model))
             .collect(),
-        stream: source
-            .stream
-            .iter()
-            .map(|stage| stage.described.clone())
-            .collect(),
+        stream: source.stream.clone().map(|stream| Stream {
+            stages: stages.map(|stage| stage.described.clone()).collect(),
+            ..stream
+        }),
         parameters,
         weight_bytes: data.bytes,
         weight_dtypes,
@@ -371,7 +373,7 @@ pub fn interface(graph: &Graph) -> Component {
     Component {
         model: String::new(),
         parts: Vec::new(),
-        stream: Vec::new(),
+        stream: None,
         inputs: inputs(graph),
         outputs: outputs(graph),
         sizes: sizes

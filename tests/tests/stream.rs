@@ -116,6 +116,16 @@ impl Runner<'_> {
     }
 }
 
+/// The sizes of a stage, which counts rows and columns in units of its own.
+fn sizes_in(stage: &Stage, whole: &SizeValues) -> SizeValues {
+    let mut sizes = whole.clone();
+    for side in &stage.sides {
+        let units = sizes[&side.size] * side.rate;
+        sizes.insert(side.size.clone(), units);
+    }
+    sizes
+}
+
 /// Compares the stages with the whole, for a video of `frames` units.
 fn check(
     graph: &Graph,
@@ -131,11 +141,12 @@ fn check(
     let mut given = inputs_of(graph, &sizes, seed)?;
     let mut pieces = pieces.iter().copied().cycle();
     for stage in stages {
+        let sizes = sizes_in(stage, &sizes);
         for graph in &stage.steps {
             let errors = verify(graph.clone()).err().unwrap_or_default();
             assert_eq!(errors, [], "{}", print(graph));
         }
-        let (states, sizes) = (Arrays::new(), sizes.clone());
+        let states = Arrays::new();
         let mut runner = Runner {
             stage,
             states,
@@ -226,6 +237,20 @@ fn encoder(blocks: Value) -> Graph {
     component("ltxv/vae_encoder", &config)
 }
 
+#[test]
+fn what_is_kept_follows_from_less_where_it_can() {
+    let graph = &components()[0];
+    let stages = stream(graph).expect("it streams");
+    // Two latent frames, and of a residual block two of its input and two of what its second convolution reads; two of
+    // what is refined, but not a third for what is added to that.
+    let kept: Vec<String> = stages
+        .iter()
+        .map(|stage| stage.state_bytes().to_string())
+        .collect();
+    let expected = [400, 512, 768, 1024, 512].map(|n| format!("{n}*B*height*width"));
+    assert_eq!(kept, expected);
+}
+
 /// Decoders and encoders with every kind of block.
 fn components() -> [Graph; 5] {
     let residual = json!({"residual": true, "multiplier": 2});
@@ -260,9 +285,9 @@ fn components() -> [Graph; 5] {
 }
 
 #[test]
-fn a_decoder_is_cut_where_time_is_refined_and_an_encoder_is_one_stage() {
+fn a_stage_is_a_residual_block_or_ends_where_time_is_refined() {
     let stages = components().map(|graph| stream(&graph).expect("it streams").len());
-    assert_eq!(stages, [3, 2, 2, 1, 1]);
+    assert_eq!(stages, [5, 5, 4, 3, 3]);
 }
 
 #[test]
@@ -277,7 +302,7 @@ fn two_streams_at_once_do_not_meet() {
         inputs_of(graph, &sizes, seed).expect("inputs have shapes")
     });
     let runner = || {
-        let (states, sizes) = (Arrays::new(), sizes.clone());
+        let (states, sizes) = (Arrays::new(), sizes_in(stage, &sizes));
         Runner {
             stage,
             states,
@@ -296,6 +321,109 @@ fn two_streams_at_once_do_not_meet() {
             assert_eq!(both[i].step(kind, &given[i], at, n), alone[i][step]);
         }
     }
+}
+
+#[test]
+fn a_stream_that_has_ended_begins_anew() {
+    let graph = &components()[0];
+    let stages = stream(graph).expect("it streams");
+    let stage = &stages[0];
+    let mut sizes: SizeValues = graph.sizes.0.keys().map(|name| (name.clone(), 2)).collect();
+    sizes.insert("frames".to_owned(), 9);
+    let given = [1, 2].map(|seed| inputs_of(graph, &sizes, seed).expect("inputs have shapes"));
+    let runner = || {
+        let (states, sizes) = (Arrays::new(), sizes_in(stage, &sizes));
+        Runner {
+            stage,
+            states,
+            sizes,
+            seed: 5,
+        }
+    };
+    let mut again = runner();
+    again.all(&given[0], &mut std::iter::repeat(2));
+    let after = again.all(&given[1], &mut std::iter::repeat(2));
+    assert_eq!(after, runner().all(&given[1], &mut std::iter::repeat(2)));
+}
+
+/// What a stage makes of a video, frames in four parts: each is computed with as much around it as the stage looks at.
+fn in_tiles(
+    stage: &Stage,
+    given: &Arrays,
+    sizes: &SizeValues,
+    at: [i64; 2],
+    pieces: &[i64],
+) -> Arrays {
+    let halves = |side: usize| {
+        let total = sizes[&stage.sides[side].size];
+        let at = at[side].rem_euclid(total).max(1).min(total);
+        [(0, at), (at, total)]
+            .into_iter()
+            .filter(|(from, to)| from < to)
+    };
+    let mut rows: BTreeMap<String, Vec<Array>> = BTreeMap::new();
+    for row in halves(0) {
+        let mut columns: BTreeMap<String, Vec<Array>> = BTreeMap::new();
+        for column in halves(1) {
+            let mut pieces = pieces.iter().copied().cycle();
+            for (name, value) in tile(stage, given, sizes, [row, column], &mut pieces) {
+                columns.entry(name).or_default().push(value);
+            }
+        }
+        for (name, values) in columns {
+            let axis = stage.sides[1].along[&name].axis;
+            rows.entry(name).or_default().push(joined(&values, axis));
+        }
+    }
+    let whole = rows.into_iter().map(|(name, values)| {
+        let axis = stage.sides[0].along[&name].axis;
+        (name, joined(&values, axis))
+    });
+    whole.collect()
+}
+
+fn tile(
+    stage: &Stage,
+    given: &Arrays,
+    sizes: &SizeValues,
+    kept: [(i64, i64); 2],
+    pieces: &mut dyn Iterator<Item = i64>,
+) -> Arrays {
+    let (mut given, mut sizes) = (given.clone(), sizes.clone());
+    let mut windows = Vec::new();
+    for (side, (from, to)) in stage.sides.iter().zip(kept) {
+        let window = (
+            (from - side.halo).max(0),
+            (to + side.halo).min(sizes[&side.size]),
+        );
+        for (name, along) in &side.along {
+            if let Some(value) = given.get_mut(name) {
+                *value = sliced(
+                    value,
+                    along.axis,
+                    along.rate * window.0,
+                    along.rate * window.1,
+                );
+            }
+        }
+        sizes.insert(side.size.clone(), window.1 - window.0);
+        windows.push((from - window.0, to - window.0));
+    }
+    let states = Arrays::new();
+    let mut runner = Runner {
+        stage,
+        states,
+        sizes,
+        seed: 0,
+    };
+    let mut made = runner.all(&given, pieces);
+    for (side, (from, to)) in stage.sides.iter().zip(windows) {
+        for (name, value) in &mut made {
+            let along = &side.along[name];
+            *value = sliced(value, along.axis, along.rate * from, along.rate * to);
+        }
+    }
+    made
 }
 
 /// A graph of operations over time that these choices make.
@@ -469,6 +597,35 @@ proptest! {
                 prop_assert!(known.iter().any(|known| why.starts_with(known)), "{}\n{}", why, print(&graph));
             }
             Err(other) => return Err(TestCaseError::fail(other.to_string())),
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 6, failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn stages_compute_tiles_as_they_do_frames(
+        which in 0usize..5,
+        pieces in prop::collection::vec(1i64..5, 1..3),
+        frames in 1i64..8,
+        at in any::<[u8; 2]>(),
+        seed in any::<u64>(),
+    ) {
+        let graph = &components()[which];
+        let stages = stream(graph).map_err(|e| TestCaseError::fail(e.to_string()))?;
+        let mut sizes: SizeValues = graph.sizes.0.keys().map(|name| (name.clone(), 3)).collect();
+        sizes.insert("B".to_owned(), 1);
+        sizes.insert("frames".to_owned(), frames);
+        let mut given = inputs_of(graph, &sizes, seed).map_err(TestCaseError::fail)?;
+        for stage in &stages {
+            let sizes = sizes_in(stage, &sizes);
+            let states = Arrays::new();
+            let mut runner = Runner { stage, states, sizes: sizes.clone(), seed: 0 };
+            let whole = runner.all(&given, &mut pieces.iter().copied().cycle());
+            let tiles = in_tiles(stage, &given, &sizes, at.map(i64::from), &pieces);
+            compare(&whole, &tiles, TOLERANCE).map_err(TestCaseError::fail)?;
+            given.extend(whole);
         }
     }
 }

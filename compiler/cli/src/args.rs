@@ -160,9 +160,9 @@ pub struct ProjectArgs {
     /// Rows of the transformer with --size; what the guidance of the preset needs where left out.
     #[arg(long, value_name = "N", requires = "size", value_parser = clap::value_parser!(u32).range(1..))]
     pub rows: Option<u32>,
-    /// Memory that a component may need, with --size; more is saved by computing some tokens at a time. For `run`, with and
-    /// without --size, also the weights that may be loaded at a time: what is needed next stays loaded, and a video is
-    /// decoded beside denoising where both fit.
+    /// Memory that a component may need. With --size, the transformer takes some tokens at a time where that is not
+    /// enough; a run decodes and encodes fewer frames at a time, and frames in tiles. For `run` also the weights that may
+    /// be loaded at a time: what is needed next stays, and a video is decoded beside denoising where both fit.
     #[arg(long, value_name = "8GB")]
     pub memory_budget: Option<Bytes>,
 }
@@ -347,6 +347,9 @@ pub struct ExecArgs {
     /// Take so many latent frames at a time, of a component that can be computed so.
     #[arg(long, value_name = "N")]
     pub pieces: Option<NonZeroUsize>,
+    /// Memory that it may need: fewer frames at a time where that is not enough, and frames in tiles.
+    #[arg(long, value_name = "8GB")]
+    pub memory_budget: Option<Bytes>,
     /// Run this many times.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub repeat: usize,

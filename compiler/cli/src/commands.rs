@@ -127,7 +127,10 @@ pub(crate) fn options(preset: &str, args: &ProjectArgs) -> Outcome<CompileOption
         only: args.only.clone(),
         size: args.size,
         rows: args.rows.map(i64::from),
-        budget: args.memory_budget.map(|budget| budget.0),
+        budget: args
+            .memory_budget
+            .filter(|_| args.size.is_some())
+            .map(|budget| budget.0),
         no_hoist: args.no_hoist,
     })
 }

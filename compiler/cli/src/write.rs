@@ -16,7 +16,7 @@ use crate::compile::{Compiled, Project, section};
 use crate::failure::{Failure, Outcome};
 use crate::recipes::idle;
 use crate::sizes::{AskedSize, latent_grid, specialize_all};
-use crate::stream;
+use crate::stream::CompiledStream;
 
 /// Name of the tokenizer in a bundle.
 const TOKENIZER: &str = "tokenizer.json";
@@ -61,6 +61,7 @@ pub fn write_bundle(
     let graphs = expand_all(project, &checkpoints)?;
     let tokenizer = tokenizer(project)?;
     let model = model_facts(&project.plan, &graphs, &checkpoints);
+    let open = graphs.clone();
     let graphs = specialize_all(project, graphs, &checkpoints)?;
     let grid = latent_grid(project, &checkpoints)?;
     let capabilities = project.capabilities()?;
@@ -75,8 +76,10 @@ pub fn write_bundle(
     let mut components = BTreeMap::new();
     for (name, graph) in graphs {
         let parts = project.lower(&name, graph.clone(), grid)?;
-        let (stages, refusal) = project.lower_stages(&name, &graph, grid)?;
-        let said = parts.iter().filter_map(|part| part.note.clone());
+        let (stream, refusal) = project.lower_stages(&name, &open[&name], grid)?;
+        // What does not fit at once is computed in pieces, whose size is the run's choice.
+        let parts_said = parts.iter().filter(|_| stream.is_none());
+        let said = parts_said.filter_map(|part| part.note.clone());
         for note in said
             .chain(refusal)
             .chain(idle(&project.recipes, &name, &parts))
@@ -90,7 +93,12 @@ pub fn write_bundle(
             name: &name,
             whole: &graph,
             parts: parts.iter().map(part_source).collect(),
-            stream: stream::sources(&name, &stages),
+            stream: stream
+                .as_ref()
+                .map(|stream| stream.described(&parts, capabilities.memory)),
+            stages: stream
+                .as_ref()
+                .map_or_else(Vec::new, CompiledStream::sources),
             checkpoint,
         };
         components.insert(

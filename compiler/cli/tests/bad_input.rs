@@ -454,7 +454,7 @@ fn part(bundle: &Path, change: impl FnOnce(&mut Value)) {
 /// Changes the stages of the decoder.
 fn stream(bundle: &Path, change: impl FnOnce(&mut Value)) {
     manifest(bundle, |m| {
-        change(&mut m["components"]["vae_decoder"]["stream"])
+        change(&mut m["components"]["vae_decoder"]["stream"]["stages"])
     });
 }
 
@@ -595,13 +595,21 @@ const BUNDLES: &[Damage] = &[
         })
     }),
     ("stream_of_no_input", |b| {
-        stream(b, |stages| stages[0]["frames"]["name"] = json!("text"))
+        stream(b, |stages| stages[0]["frames"][0]["name"] = json!("text"))
     }),
     ("stream_with_a_gap", |b| {
-        stream(b, |stages| stages[1]["frames"]["name"] = json!("gap"))
+        stream(b, |stages| stages[1]["frames"][0]["name"] = json!("gap"))
     }),
     ("stream_without_end", |b| {
-        stream(b, |stages| stages[1]["frames"]["rate"] = json!(0))
+        stream(b, |stages| stages[1]["frames"][0]["rate"] = json!(0))
+    }),
+    ("stream_with_tiles_of_nothing", |b| {
+        stream(b, |stages| {
+            stages[0]["sides"][0]["along"]["latents"]["rate"] = json!(0);
+        })
+    }),
+    ("stream_without_stages", |b| {
+        stream(b, |stages| *stages = json!([]))
     }),
     ("tokenizer_without_its_file", |b| {
         manifest(b, |m| m["tokenizer"] = json!("words.json"))

@@ -86,7 +86,7 @@ fn a_released_config_runs_as_it_is() {
 #[test]
 fn a_video_decoded_in_pieces_is_the_same() {
     let tmp = TempDir::new().unwrap();
-    let pixels = |name: &str, decode: &str| {
+    let pixels = |name: &str, decode: &str, more: &[&str]| {
         let folder = tmp.path().join(name);
         let out = folder.join("%03d.png");
         let size = [
@@ -109,10 +109,18 @@ fn a_video_decoded_in_pieces_is_the_same() {
             "-o",
             out.to_str().unwrap(),
         ];
-        let said = ltxc(&[&run[..], &size].concat());
+        let said = ltxc(&[&run[..], &size, more].concat());
+        let cut = |how: &str| said.stderr.contains(how);
         assert_eq!(
-            said.stderr.contains("2 latent frames at a time"),
+            cut("2 latent frames at a time"),
             decode == "2",
+            "{}",
+            said.stderr
+        );
+        let (tiles, least) = (cut(" tiles, with "), cut("it cannot be less"));
+        assert_eq!(
+            (tiles, least),
+            (!more.is_empty(), !more.is_empty()),
             "{}",
             said.stderr
         );
@@ -121,10 +129,36 @@ fn a_video_decoded_in_pieces_is_the_same() {
         assert_eq!(frames.len(), 97);
         frames.concat()
     };
-    let (whole, pieces) = (pixels("whole", "whole"), pixels("pieces", "2"));
-    assert_eq!(whole.len(), pieces.len());
-    let off = whole.iter().zip(&pieces).map(|(a, b)| a.abs_diff(*b)).max();
-    assert!(off <= Some(1), "{off:?}");
+    let whole = pixels("whole", "whole", &[]);
+    let tiles = ["--memory-budget", "1KB"];
+    for pieces in [pixels("pieces", "2", &[]), pixels("tiles", "auto", &tiles)] {
+        assert_eq!(whole.len(), pieces.len());
+        let off = whole.iter().zip(&pieces).map(|(a, b)| a.abs_diff(*b)).max();
+        assert!(off <= Some(1), "{off:?}");
+    }
+}
+
+#[test]
+fn a_video_encoded_in_pieces_and_tiles_has_the_same_latents() {
+    let tmp = TempDir::new().unwrap();
+    let clip = tmp.path().join("%03d.png");
+    let clip = clip.to_str().unwrap();
+    let run = [
+        "run",
+        shapes().to_str().unwrap(),
+        "--prompt",
+        "a red circle",
+    ];
+    let size = [
+        "--frames", "57", "--height", "64", "--width", "96", "--steps", "2",
+    ];
+    ltxc(&[&run[..], &size, &["-o", clip]].concat()).fine();
+    let changed = ["--input-video", clip, "--skip-initial-steps", "1"];
+    let encoded = |more: &[&str]| latents(&[&run[..], &size, &changed].concat(), more);
+    let (whole, tiles) = (encoded(&[]), encoded(&["--memory-budget", "1KB"]));
+    let off = whole.iter().zip(&tiles).map(|(a, b)| (a - b).abs());
+    let (off, count) = (off.fold(0.0, f32::max), whole.len());
+    assert!(off < 1e-4 && count == tiles.len(), "{off} of {count}");
 }
 
 #[test]
@@ -264,6 +298,7 @@ fn a_bundle_for_one_size_makes_the_same_video_and_no_other() {
     let farthest = special.iter().zip(&free).map(|(a, b)| (a - b).abs());
     let farthest = farthest.fold(0.0, f32::max);
     assert!(farthest < 1e-4, "{farthest}");
+    latents(&run(bundle), &["--decode", "1"]);
     for other in [["--frames", "17"], ["--guidance-scale", "1"]] {
         let refused = ltxc(&[&run(bundle), &other[..]].concat());
         assert_eq!(refused.code, Some(1), "{}", refused.stderr);

@@ -10,7 +10,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use ltxc_ir::{Graph, NodeId, Op};
+use ltxc_ir::{Graph, NodeId, Op, Size};
 use serde::{Deserialize, Serialize};
 
 /// How a target's runtime uses memory.
@@ -68,17 +68,69 @@ const LISTED: usize = 5;
 
 /// Plans a lowered graph. A size that is no number yet counts with the least it can be.
 pub fn plan(graph: &Graph, model: MemoryModel) -> MemoryPlan {
-    let order = graph.order();
-    let bytes = order.iter().map(|id| (*id, bytes_of(graph, *id)));
-    let bytes = bytes.collect();
-    Planner::new(graph, model, order, bytes).walk()
+    let least = |name: &str| Some(graph.sizes.0.get(name).map_or(1, |range| range.min));
+    planner(graph, model, &least).walk()
 }
 
-fn bytes_of(graph: &Graph, id: NodeId) -> u64 {
+/// What a graph without attention needs beside its weights, in bytes, whatever its sizes are: the largest of these. The
+/// inputs named in `beside` are not counted.
+pub fn peaks(graph: &Graph, model: MemoryModel, beside: &BTreeSet<String>) -> Vec<Size> {
+    let mut planner = planner(graph, model, &|name| Some(PROBE + name.len() as i64));
+    planner.moments = Some(Vec::new());
+    let bytes = |id: NodeId| bytes(graph, id);
+    let inputs = graph.graph_inputs().iter().copied();
+    let inputs = inputs.filter(|id| !beside.contains(&graph.node(*id).name));
+    let inputs = inputs.fold(Size::from(0), |sum, id| sum + bytes(id));
+    let mut peaks: Vec<Size> = Vec::new();
+    for moment in planner.moments_of_walk() {
+        let alive = moment.alive.into_iter().map(bytes);
+        let alive = alive.fold(inputs.clone(), |sum, bytes| sum + bytes);
+        let peak = moment
+            .written_over
+            .map_or(alive.clone(), |id| alive - bytes(id));
+        if !peaks.iter().any(|known| covers(known, &peak)) {
+            peaks.retain(|known| !covers(&peak, known));
+            peaks.push(peak);
+        }
+    }
+    peaks
+}
+
+/// The bytes of a value.
+pub fn bytes(graph: &Graph, id: NodeId) -> Size {
     let fact = &graph.node(id).fact;
-    let least = |name: &str| Some(graph.sizes.0.get(name).map_or(1, |range| range.min));
-    let count = fact.elements().eval(&least).unwrap_or(i64::MAX);
-    fact.dtype.bytes_of(count.max(0) as u64)
+    fact.elements() * Size::from(fact.dtype.bytes() as i64)
+}
+
+/// A size for which equal amounts of memory are no accident.
+const PROBE: i64 = 1009;
+
+/// Whether one size is at least the other whatever its names stand for.
+fn covers(larger: &Size, smaller: &Size) -> bool {
+    let rest = larger.clone() - smaller.clone();
+    rest.terms().all(|(coefficient, _)| coefficient >= 0)
+}
+
+fn planner<'g>(
+    graph: &'g Graph,
+    model: MemoryModel,
+    value: &dyn Fn(&str) -> Option<i64>,
+) -> Planner<'g> {
+    let order = graph.order();
+    let bytes = |id: &NodeId| {
+        let fact = &graph.node(*id).fact;
+        let count = fact.elements().eval(value).unwrap_or(i64::MAX);
+        (*id, fact.dtype.bytes_of(count.max(0) as u64))
+    };
+    let bytes = order.iter().map(bytes).collect();
+    Planner::new(graph, model, order, bytes)
+}
+
+/// What is in memory while one operation runs.
+struct Moment {
+    alive: Vec<NodeId>,
+    /// The value whose result lies in an operand.
+    written_over: Option<NodeId>,
 }
 
 struct Planner<'g> {
@@ -95,6 +147,8 @@ struct Planner<'g> {
     /// The value whose buffer a value uses.
     buffer: HashMap<NodeId, NodeId>,
     alive: BTreeMap<NodeId, u64>,
+    /// Filled while the graph is walked, if somebody asked.
+    moments: Option<Vec<Moment>>,
 }
 
 impl<'g> Planner<'g> {
@@ -114,6 +168,7 @@ impl<'g> Planner<'g> {
             readers: HashMap::new(),
             buffer: HashMap::new(),
             alive: BTreeMap::new(),
+            moments: None,
         };
         planner.find_fixed();
         planner.find_dequantised();
@@ -211,7 +266,16 @@ impl<'g> Planner<'g> {
         found
     }
 
+    fn moments_of_walk(mut self) -> Vec<Moment> {
+        self.walk_over();
+        self.moments.unwrap_or_default()
+    }
+
     fn walk(mut self) -> MemoryPlan {
+        self.walk_over()
+    }
+
+    fn walk_over(&mut self) -> MemoryPlan {
         let weights = self.weights();
         let inputs = self
             .graph
@@ -300,6 +364,12 @@ impl<'g> Planner<'g> {
         let in_place = self.written_over(id, needed, &dying);
         let working = self.working(id);
         let activations = self.alive.values().sum::<u64>() - in_place;
+        if let Some(moments) = &mut self.moments {
+            moments.push(Moment {
+                alive: self.alive.keys().copied().collect(),
+                written_over: (in_place > 0).then_some(id),
+            });
+        }
         if activations + working > plan.activations + plan.working {
             plan.activations = activations;
             plan.working = working;

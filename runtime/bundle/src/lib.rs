@@ -21,4 +21,4 @@ pub use plan::{
     DecodeVideo, Denoise, EncodeText, Pass, Plan, PrepareLatents, Stage, StageOp, UpscaleLatents,
 };
 pub use settings::{Scheduled, Settings};
-pub use stream::{Flow, State, StepModels, StreamStage};
+pub use stream::{Along, Flow, Side, StageMemory, State, StepModels, Stream, StreamStage};

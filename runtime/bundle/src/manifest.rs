@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::plan::Plan;
 use crate::settings::Settings;
-use crate::stream::StreamStage;
+use crate::stream::Stream;
 
 /// Version of the manifest this program writes and reads.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 /// The manifest's file name.
 pub const MANIFEST: &str = "manifest.json";
 
@@ -113,9 +113,9 @@ pub struct Component {
     /// What is computed before the last part, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub parts: Vec<Part>,
-    /// How it is computed some frames at a time, in stages, if it can be.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub stream: Vec<StreamStage>,
+    /// How it is computed some frames at a time, if it can be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stream: Option<Stream>,
     /// Inputs in order.
     pub inputs: Vec<Port>,
     /// Outputs in order.

@@ -116,7 +116,11 @@ impl Bundle {
         }
         let models = manifest.components.values().flat_map(|component| {
             let parts = component.parts.iter().map(|part| &part.model);
-            let steps = component.stream.iter().flat_map(|stage| stage.models.all());
+            let steps = component
+                .stream
+                .iter()
+                .flat_map(|stream| &stream.stages)
+                .flat_map(|stage| stage.models.all());
             parts.chain(steps).chain([&component.model])
         });
         for name in models.chain(&manifest.tokenizer) {

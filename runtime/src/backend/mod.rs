@@ -51,6 +51,9 @@ pub enum Calls {
     Few,
     /// Again and again.
     Many,
+    /// Again and again, in turn with other models: memory that a call needed goes back when it ends, where the runtime can
+    /// do so.
+    Turns,
 }
 
 /// Whether weights are rearranged when a model is loaded: calls are faster, loading is slower.
@@ -69,7 +72,7 @@ impl Prepack {
     /// Whether it is done for so many calls.
     pub fn does(self, calls: Calls) -> bool {
         match self {
-            Self::Auto => calls == Calls::Many,
+            Self::Auto => calls != Calls::Few,
             Self::Always => true,
             Self::Never => false,
         }

@@ -93,21 +93,32 @@ fn loaded(install: bool, report: &dyn Fn(&str)) -> Result<Arc<Loaded>, BackendEr
 }
 
 impl OrtBackend {
+    /// Whether freed buffers are kept for the next call.
+    fn arena(&self, calls: Calls) -> bool {
+        self.options.arena && calls != Calls::Turns
+    }
+
     fn builder(&self, journal: &Journal, calls: Calls) -> Result<SessionBuilder, BackendError> {
         let failed = |reason| BackendError::Run {
             runtime: Runtime::OnnxRuntime,
             reason,
         };
-        let builder = self
+        let arena = self.arena(calls);
+        let mut builder = self
             .plain_builder(journal, calls)
             .map_err(|error| failed(error.to_string()))?;
+        if !arena {
+            // Of sessions that take turns, those that wait must not spin beside the one that works.
+            let quiet = builder.with_config_entry("session.force_spinning_stop", "1");
+            builder = quiet.map_err(|error| failed(error.to_string()))?;
+        }
         self.loaded.journal.drain();
         let builder = match self.options.provider {
             Provider::WebGpu => webgpu::on_device(builder, &self.loaded.environment)?,
             _ => builder,
         };
         builder
-            .with_execution_providers(self.providers())
+            .with_execution_providers(self.providers(arena))
             .map_err(|error| BackendError::Provider {
                 provider: self.options.provider,
                 reason: self.loaded.journal.explain(error.message()),
@@ -132,11 +143,17 @@ impl OrtBackend {
         self.options.threads.unwrap_or_else(usable)
     }
 
-    fn providers(&self) -> Vec<ExecutionProviderDispatch> {
+    /// Without an arena, memory is taken as it is needed, and on a device in pieces that can be given back.
+    fn providers(&self, arena: bool) -> Vec<ExecutionProviderDispatch> {
         let device = self.options.device;
+        let extend = match arena {
+            true => ep::ArenaExtendStrategy::NextPowerOfTwo,
+            false => ep::ArenaExtendStrategy::SameAsRequested,
+        };
         let cuda = || {
             ep::CUDA::default()
                 .with_device_id(device)
+                .with_arena_extend_strategy(extend)
                 .build()
                 .error_on_failure()
         };
@@ -152,7 +169,7 @@ impl OrtBackend {
                 .build()
                 .error_on_failure()
         };
-        let cpu = ep::CPU::default().with_arena_allocator(self.options.arena);
+        let cpu = ep::CPU::default().with_arena_allocator(arena);
         let mut providers = match self.options.provider {
             Provider::Cpu | Provider::WebGpu => Vec::new(),
             Provider::Cuda => vec![cuda()],

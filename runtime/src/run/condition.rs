@@ -49,13 +49,13 @@ impl Media {
         &self.pixels
     }
 
-    /// Every `step`th frame from the first, `frames` in all, in another height and width.
-    pub(super) fn sampled(&self, step: usize, frames: usize, to: Size) -> Vec<f32> {
+    /// Every `step`th frame, `frames` of them from the one with number `first` on, in another height and width.
+    pub(super) fn sampled(&self, step: usize, first: usize, frames: usize, to: Size) -> Vec<f32> {
         let from = self.size.side();
         let mut sampled = Vec::with_capacity(3 * frames * to.area());
         let planes: Vec<&[f32]> = self.pixels.chunks_exact(from.area()).collect();
         for colour in planes.chunks_exact(self.size.frames) {
-            for plane in colour.iter().step_by(step).take(frames) {
+            for plane in colour.iter().step_by(step).skip(first).take(frames) {
                 sampled.extend(bilinear(plane, from, to));
             }
         }

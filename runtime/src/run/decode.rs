@@ -7,6 +7,7 @@ use ltxc_bundle::{DecodeVideo, StageOp};
 
 use super::component::Tensors;
 use super::component::sizes;
+use super::cuts::{Cuts, Planner};
 use super::decoder::Decoder;
 use super::generate::{Run, missing};
 use super::geometry::VideoSize;
@@ -18,9 +19,6 @@ use super::video::Sink;
 use super::{Job, RunError, Runner};
 use crate::sampling::Purpose;
 use crate::tensor::{DType, Tensor, element_count};
-
-/// Pixels that a step decodes at least where the program chooses: fewer would not keep a processor busy.
-const PIXELS: usize = 1 << 22;
 
 /// How much of a video is decoded at a time. The frames are the same within rounding.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -47,8 +45,8 @@ impl FromStr for Pieces {
 }
 
 impl Runner {
-    /// How many latent frames the last stage decodes at a time; `None` for all at once.
-    pub fn decodes_by(&self, job: &Job) -> Result<Option<usize>, RunError> {
+    /// How the last stage decodes; `None` for all at once.
+    pub fn decodes_by(&self, job: &Job) -> Result<Option<Cuts>, RunError> {
         let plan = &self.manifest().plan;
         let video = plan.stages.iter().find(|stage| stage.name == plan.video);
         match video.map(|stage| &stage.op) {
@@ -65,19 +63,88 @@ impl Runner {
         component: &str,
         job: &Job,
         latents: VideoSize,
-    ) -> Result<Option<usize>, RunError> {
-        let streams = !self.described(component)?.stream.is_empty();
+    ) -> Result<Option<Cuts>, RunError> {
+        let VideoSize {
+            frames,
+            height,
+            width,
+        } = latents;
+        let shape = [1, job.channels, frames, height, width];
         let video = job.geometry.compression.video_of(latents);
-        let chosen = PIXELS.div_ceil((video.count() / latents.frames.max(1)).max(1));
-        match self.pieces() {
-            Pieces::Auto if streams && chosen < latents.frames => Ok(Some(chosen)),
-            Pieces::Auto | Pieces::Whole => Ok(None),
-            Pieces::Frames(frames) if streams => Ok(Some(frames.get())),
-            Pieces::Frames(frames) => Err(RunError::Setting {
-                name: "decode",
-                found: frames.to_string(),
-                help: "this bundle's decoder takes the whole video only; write auto or whole, or compile it again without --size".to_owned(),
-            }),
+        self.cuts_for(
+            component,
+            self.pieces(),
+            ("latents", &shape[..]),
+            (frames, video),
+        )
+    }
+
+    /// How a component takes `frames` latent frames that stand for a video; `given` is its first input with frames.
+    pub(super) fn cuts_for(
+        &self,
+        component: &str,
+        pieces: Pieces,
+        given: (&str, &[usize]),
+        (frames, video): (usize, VideoSize),
+    ) -> Result<Option<Cuts>, RunError> {
+        match pieces {
+            Pieces::Whole => Ok(None),
+            Pieces::Auto => {
+                self.automatic(component, given, (frames, video.count()), self.memory())
+            }
+            Pieces::Frames(frames) if self.described(component)?.stream.is_some() => Ok(Some(
+                self.cuts_of(component, given, frames.get(), self.memory())?,
+            )),
+            Pieces::Frames(frames) => Err(self.takes_whole(component, frames)),
+        }
+    }
+
+    /// How a component that has stages is computed on at most `most` units of time, where its first input with frames
+    /// has this name and shape.
+    pub(super) fn cuts_of(
+        &self,
+        component: &str,
+        (name, shape): (&str, &[usize]),
+        most: usize,
+        budget: Option<u64>,
+    ) -> Result<Cuts, RunError> {
+        let given = Given::from([(name, (DType::F32, shape))]);
+        let sizes = sizes(component, self.spec(component)?, &given)?;
+        let planner = Planner::new(self.stream_of(component)?, &sizes, shape)?;
+        Ok(planner.cut(most, budget))
+    }
+
+    /// How a component is best computed whose first input with frames has this name and shape.
+    pub(super) fn automatic(
+        &self,
+        component: &str,
+        (name, shape): (&str, &[usize]),
+        counts: (usize, usize),
+        budget: Option<u64>,
+    ) -> Result<Option<Cuts>, RunError> {
+        let (described, spec) = (self.described(component)?, self.spec(component)?);
+        let Some(stream) = &described.stream else {
+            return Ok(None);
+        };
+        let given = Given::from([(name, (DType::F32, shape))]);
+        let sizes = sizes(component, spec, &given)?;
+        let weights = described.weight_bytes;
+        Cuts::automatic(stream, weights, &sizes, shape, counts, budget)
+    }
+
+    fn takes_whole(&self, component: &str, frames: NonZeroUsize) -> RunError {
+        let notes = &self.manifest().notes;
+        let why = notes
+            .iter()
+            .find(|note| note.starts_with(&format!("`{component}` takes a whole video")));
+        let why = why.map_or_else(
+            || "this bundle's decoder takes the whole video only".to_owned(),
+            String::clone,
+        );
+        RunError::Setting {
+            name: "decode",
+            found: frames.to_string(),
+            help: format!("{why}; write auto or whole"),
         }
     }
 }

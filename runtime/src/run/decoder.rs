@@ -5,8 +5,10 @@ use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use super::component::Tensors;
+use super::cuts::Cuts;
 use super::decode::frames_in;
 use super::event::{Event, News};
+use super::generate::missing;
 use super::geometry::VideoSize;
 use super::queue::{self, Out, Pair, Ready};
 use super::stream::Stream;
@@ -46,7 +48,7 @@ impl Decoder<'_> {
                 .runner
                 .pieces_of(self.component, self.job, order.size)?;
             loading += match pieces {
-                Some(most) => decoding.in_pieces(most, order.given)?,
+                Some(cuts) => decoding.in_pieces(&cuts, order.given)?,
                 None => decoding.at_once(&mut kept, order.given)?,
             };
             decoding.finish()?;
@@ -99,17 +101,18 @@ impl Decoding<'_> {
         Ok(loading)
     }
 
-    /// `most` latent frames at a time, each piece as soon as its latents are there.
-    fn in_pieces(&mut self, most: usize, given: Tensors) -> Result<Duration, RunError> {
+    /// Piece by piece, each as soon as its latents are there.
+    fn in_pieces(&mut self, cuts: &Cuts, given: Tensors) -> Result<Duration, RunError> {
         let decoder = self.decoder;
-        let stages = &decoder.runner.described(decoder.component)?.stream;
-        let mut stream = Stream::new(decoder.runner, stages, given, most);
-        for start in (0..self.size.frames).step_by(most) {
-            let piece = self.latents(start, most.min(self.size.frames - start))?;
-            let pushed = stream.push(piece, &mut |video| self.leave(&video));
+        let stages = &decoder.runner.stream_of(decoder.component)?.stages;
+        let mut stream = Stream::new(decoder.runner, stages, given, cuts)?;
+        for start in (0..self.size.frames).step_by(cuts.frames) {
+            let count = cuts.frames.min(self.size.frames - start);
+            let piece = Tensors::from([("latents".to_owned(), self.latents(start, count)?)]);
+            let pushed = stream.push(piece, &mut |made| self.leave_made(made));
             pushed.map_err(|error| self.placed(error))?;
         }
-        let finished = stream.finish(&mut |video| self.leave(&video));
+        let finished = stream.finish(&mut |made| self.leave_made(made));
         finished.map_err(|error| self.placed(error))?;
         Ok(stream.loading)
     }
@@ -131,6 +134,11 @@ impl Decoding<'_> {
             before = end;
         }
         Ok(Tensor::joined(2, &pieces)?)
+    }
+
+    fn leave_made(&mut self, mut made: Tensors) -> Result<(), RunError> {
+        let video = made.remove("video").ok_or_else(|| missing("video"))?;
+        self.leave(&video)
     }
 
     /// Hands decoded frames on.

@@ -1,7 +1,8 @@
 //! What is in memory at a time: which components stay loaded between stages, and whether a video is decoded beside
 //! denoising, for which both components have to be there.
 //!
-//! The sizes are those of weights, as the manifest says them; what a component works with comes on top.
+//! The sizes are those of weights, as the manifest says them; what a component works with comes on top, but for one that is
+//! computed in pieces, whose plan has all it needs.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -37,7 +38,8 @@ impl Runner {
         if takes == 1 && pieces.is_none() {
             return after("all of it is decoded at once");
         }
-        match self.beside([&denoise.component, &decode.component]) {
+        let decoding = pieces.map(|cuts| cuts.bytes);
+        match self.beside([&denoise.component, &decode.component], decoding) {
             Ok(()) => Ok(Order::Beside),
             Err(why) => Ok(Order::After(Some(why))),
         }
@@ -61,12 +63,14 @@ impl Runner {
         }
     }
 
-    /// Whether two components may be in memory at a time, or why not.
-    pub(super) fn beside(&self, components: [&str; 2]) -> Result<(), String> {
-        let weights = components.map(|name| self.weights(name));
+    /// Whether two components may be in memory at a time, or why not; `second` are the bytes that the second one needs,
+    /// those of its weights where they are not known.
+    pub(super) fn beside(&self, components: [&str; 2], second: Option<u64>) -> Result<(), String> {
+        let mut weights = components.map(|name| self.weights(name));
+        weights[1] = second.unwrap_or(weights[1]);
         match self.memory() {
             Some(most) if weights.iter().sum::<u64>() > most => Err(format!(
-                "the weights of {} ({}) and {} ({}) are more than {}",
+                "{} ({}) and {} ({}) need more than {}",
                 components[0],
                 gigabytes(weights[0]),
                 components[1],

@@ -3,14 +3,19 @@
 //! Draws come in the reference's order: the posterior of an input video, the initial noise, then for each condition
 //! its posterior and the noise of its extra tokens.
 
+use std::sync::Arc;
+
 use ltxc_bundle::PrepareLatents;
 
 use super::component::Tensors;
-use super::condition::{Condition, Fitted, Place};
+use super::condition::{Condition, Fitted, Media, Place};
+use super::cuts::Cuts;
+use super::decode::Pieces;
 use super::generate::{Run, missing};
 use super::geometry::{VideoSize, to_channels_first, to_tokens};
 use super::job::PREFIX;
 use super::passes::PassJob;
+use super::stream::{Stream, frames_of};
 use super::{Component, RunError};
 use crate::sampling::{NoiseSource, Purpose};
 use crate::tensor::Tensor;
@@ -50,16 +55,44 @@ struct Beside {
     strength: f32,
 }
 
+/// The encoder of a pass, which is loaded when a clip needs it whole.
+struct Encoder<'a> {
+    stage: &'a str,
+    component: &'a str,
+    loaded: Option<Arc<Component>>,
+}
+
+/// Every `step`th frame of a medium in the size that is encoded.
+struct Clip<'a> {
+    media: &'a Media,
+    step: usize,
+    size: VideoSize,
+}
+
+impl Clip<'_> {
+    fn shape(&self, frames: usize) -> [usize; 5] {
+        [1, 3, frames, self.size.height, self.size.width]
+    }
+
+    fn frames(&self, first: usize, count: usize) -> Result<Tensor, RunError> {
+        let pixels = self
+            .media
+            .sampled(self.step, first, count, self.size.side());
+        Ok(Tensor::new(self.shape(count), pixels)?)
+    }
+}
+
 impl Run<'_, '_> {
     /// Prepares every take for a pass.
     pub(super) fn prepare(&mut self, stage: &str, op: &PrepareLatents) -> Result<(), RunError> {
-        let (job, pass) = (self.job, self.job.pass(stage)?);
-        let encoder = match job.encodes(pass) {
-            true => Some(self.load(stage, &op.component)?),
-            false => None,
+        let pass = self.job.pass(stage)?;
+        let mut encoder = Encoder {
+            stage,
+            component: &op.component,
+            loaded: None,
         };
         for take in 0..self.takes.len() {
-            let start = self.start(take, pass, op, encoder.as_deref())?;
+            let start = self.start(take, pass, op, &mut encoder)?;
             self.takes[take].starts.insert(stage.to_owned(), start);
         }
         Ok(())
@@ -70,7 +103,7 @@ impl Run<'_, '_> {
         take: usize,
         pass: &PassJob,
         op: &PrepareLatents,
-        encoder: Option<&Component>,
+        encoder: &mut Encoder<'_>,
     ) -> Result<Start, RunError> {
         let job = self.job;
         let given = self.given_latents(take, pass, op, encoder)?;
@@ -109,7 +142,6 @@ impl Run<'_, '_> {
             beside: Vec::new(),
         };
         for condition in &job.conditions {
-            let encoder = encoder.ok_or_else(|| missing(&op.component))?;
             self.condition(take, &mut draft, condition, encoder)?;
         }
         self.finish_start(take, draft)
@@ -121,7 +153,7 @@ impl Run<'_, '_> {
         take: usize,
         pass: &PassJob,
         op: &PrepareLatents,
-        encoder: Option<&Component>,
+        encoder: &mut Encoder<'_>,
     ) -> Result<Option<Vec<f32>>, RunError> {
         let job = self.job;
         if let Some(source) = &op.latents {
@@ -129,24 +161,27 @@ impl Run<'_, '_> {
             let latents = latents.ok_or_else(|| missing(source))?;
             return Ok(Some(to_tokens(latents.values()?, job.channels)));
         }
-        let (Some(input), Some(encoder)) = (&job.input, encoder) else {
+        let Some(input) = job.input.as_ref().filter(|_| job.encodes(pass)) else {
             return Ok(None);
         };
         let size = job.geometry.compression.video_of(pass.latents);
-        let pixels = input.sampled(pass.frame_step, size.frames, size.side());
-        Ok(Some(self.encode(take, encoder, pixels, size)?.tokens))
+        let clip = Clip {
+            media: input,
+            step: pass.frame_step,
+            size,
+        };
+        Ok(Some(self.encode(take, encoder, &clip)?.tokens))
     }
 
     /// Normalised latents of pixels; the reference samples the encoder's distribution.
     fn encode(
         &mut self,
         take: usize,
-        encoder: &Component,
-        pixels: Vec<f32>,
-        size: VideoSize,
+        encoder: &mut Encoder<'_>,
+        clip: &Clip<'_>,
     ) -> Result<Encoded, RunError> {
         let job = self.job;
-        let latents = job.geometry.compression.latents_of(size);
+        let latents = job.geometry.compression.latents_of(clip.size);
         let shape = [
             1,
             job.channels,
@@ -158,12 +193,15 @@ impl Run<'_, '_> {
             true => vec![0.0; shape.iter().product()],
             false => self.draw(take, Purpose::Posterior, &shape)?,
         };
-        let video = [1, 3, size.frames, size.height, size.width];
-        let inputs = Tensors::from([
-            ("video".to_owned(), Tensor::new(video, pixels)?),
-            ("noise".to_owned(), Tensor::new(shape, noise)?),
-        ]);
-        let encoded = encoder.run_for(inputs, "latents", &shape.map(Some))?;
+        let noise = Tensor::new(shape, noise)?;
+        let given = clip.shape(clip.size.frames);
+        let counted = (latents.frames, clip.size);
+        let (runner, component) = (self.runner, encoder.component);
+        let cuts = runner.cuts_for(component, Pieces::Auto, ("video", &given[..]), counted)?;
+        let encoded = match cuts {
+            None => self.encode_whole(encoder, clip, noise)?,
+            Some(cuts) => self.encode_by(&cuts, component, clip, noise)?,
+        };
         let values = encoded.values::<f32>()?;
         let name = format!("vae_encode{}.latents", self.takes[take].encoded);
         self.takes[take].encoded += 1;
@@ -174,19 +212,80 @@ impl Run<'_, '_> {
         })
     }
 
+    fn encode_whole(
+        &mut self,
+        encoder: &mut Encoder<'_>,
+        clip: &Clip<'_>,
+        noise: Tensor,
+    ) -> Result<Tensor, RunError> {
+        let component = match encoder.loaded.take() {
+            Some(component) => component,
+            None => self.load(encoder.stage, encoder.component)?,
+        };
+        let shape = noise.shape().iter().copied().map(Some);
+        let shape: Vec<_> = shape.collect();
+        let inputs = Tensors::from([
+            ("video".to_owned(), clip.frames(0, clip.size.frames)?),
+            ("noise".to_owned(), noise),
+        ]);
+        let encoded = component.run_for(inputs, "latents", &shape)?;
+        encoder.loaded = Some(component);
+        Ok(encoded)
+    }
+
+    /// Encodes in pieces; of the clip, no more is there in the encoder's size than a piece.
+    fn encode_by(
+        &mut self,
+        cuts: &Cuts,
+        component: &str,
+        clip: &Clip<'_>,
+        noise: Tensor,
+    ) -> Result<Tensor, RunError> {
+        let described = self.runner.stream_of(component)?;
+        let flow = |name: &str| {
+            let flow = described.frames.iter().find(|flow| flow.name == name);
+            flow.ok_or_else(|| missing(name))
+        };
+        let (video, given) = (flow("video")?, flow("noise")?);
+        let mut stream = Stream::new(self.runner, &described.stages, Tensors::new(), cuts)?;
+        let mut pieces = Vec::new();
+        let mut out = |mut made: Tensors| {
+            let latents = made.remove("latents").ok_or_else(|| missing("latents"))?;
+            pieces.push(Tensor::new(latents.shape(), latents.to_f32()?)?);
+            Ok(())
+        };
+        let total = noise.shape()[given.axis];
+        for at in (0..total).step_by(cuts.frames) {
+            let units = cuts.frames.min(total - at);
+            let (start, count) = frames_of(video, at, units);
+            let pixels = clip.frames(start, count)?;
+            let (start, count) = frames_of(given, at, units);
+            let noise = noise.along(given.axis, start, count)?;
+            let frames = [("video".to_owned(), pixels), ("noise".to_owned(), noise)];
+            stream.push(Tensors::from(frames), &mut out)?;
+        }
+        stream.finish(&mut out)?;
+        self.loading += stream.loading;
+        Ok(Tensor::joined(given.axis, &pieces)?)
+    }
+
     fn condition(
         &mut self,
         take: usize,
         draft: &mut Draft<'_>,
         condition: &Condition,
-        encoder: &Component,
+        encoder: &mut Encoder<'_>,
     ) -> Result<(), RunError> {
         let compression = self.job.geometry.compression;
         let video = compression.video_of(draft.pass.latents);
         let fitted = condition.fitted(&compression, video, draft.pass.frame_step)?;
         let Fitted { step, size, frame } = fitted;
-        let pixels = condition.media.sampled(step, size.frames, size.side());
-        let encoded = self.encode(take, encoder, pixels, size)?;
+        let clip = Clip {
+            media: &condition.media,
+            step,
+            size,
+        };
+        let encoded = self.encode(take, encoder, &clip)?;
         let beside = match condition.place {
             Place::Part { x, y } => {
                 let side = compression.pixels();

@@ -44,7 +44,7 @@ impl Runner {
             _ => None,
         });
         if let (1, 2.., Some(denoise)) = (job.passes.len(), pass.windows(), denoises.next()) {
-            let beside = self.beside([&denoise.component, &op.component]);
+            let beside = self.beside([&denoise.component, &op.component], None);
             beside.map_err(|why| refused("asked for".to_owned(), &why))?;
         }
         Ok((preview.geometry.asked, preview.fps))

@@ -23,8 +23,9 @@ pub struct RunnerOptions {
     pub together: usize,
     /// How much of a video is decoded at a time.
     pub pieces: Pieces,
-    /// Bytes of weights that may be in memory at a time: what is needed next is kept as long as it fits. Without it one
-    /// component is there at a time, and the decoder beside the transformer where it works beside.
+    /// Bytes of weights that may be in memory at a time: what is needed next is kept as long as it fits, and what decodes
+    /// and encodes is cut so that it needs no more. Without it one component is there at a time, and the decoder beside the
+    /// transformer where it works beside.
     pub memory: Option<u64>,
     /// Decode after denoising, never beside it.
     pub sequential: bool,
@@ -95,7 +96,7 @@ impl Runner {
         self
     }
 
-    /// Keeps so many bytes of weights in memory at most, where it can.
+    /// Needs so many bytes at most, where it can.
     pub fn with_memory(mut self, memory: Option<u64>) -> Self {
         self.memory = memory;
         self
@@ -225,6 +226,11 @@ impl Runner {
             true => Calls::Few,
             false => Calls::Many,
         }
+    }
+
+    /// As [`Self::model`], for one of many that take turns.
+    pub(super) fn model_frugal(&self, file: &str) -> Result<Box<dyn Session>, RunError> {
+        Ok(self.backend.load_for(&self.bundle.path(file), Calls::Turns)?)
     }
 
     pub(super) fn spec(&self, name: &str) -> Result<&Spec, RunError> {

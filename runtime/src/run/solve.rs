@@ -218,7 +218,7 @@ mod tests {
         let component = Component {
             model: String::new(),
             parts: Vec::new(),
-            stream: Vec::new(),
+            stream: None,
             inputs: vec![
                 port("video", &["B", "3", "8*frames - 7"]),
                 port("latents", &["B", "frames*rows", "rows"]),

@@ -3,26 +3,26 @@
 //! Frames are pushed in and leave as they become final; [`Stream::finish`] gives what is left. Each stage takes pieces
 //! of what the one before makes, so nothing is held that is not waiting for its turn. What a step leaves for the next one
 //! stays in the runtime's memory. Of a stage's models one is loaded at a time, when it is first needed.
+//!
+//! A stage may take its frames in tiles ([`super::cuts`]). Then what it makes is put together in the host's memory, and
+//! each tile has states of its own.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ltxc_bundle::StreamStage;
+use ltxc_bundle::{Flow, Side, StreamStage};
 
 use super::component::{Tensors, check_inputs};
+use super::cuts::{Cuts, Span, StageCut, spans, units};
 use super::generate::missing;
 use super::{RunError, Runner};
 use crate::backend::{Held, Session, Values};
-use crate::tensor::Tensor;
+use crate::tensor::{Tensor, TensorError};
 
-/// Values of its input that a step takes at most, if that is more than one unit: what a stage works with is several times
-/// as much.
-const VALUES: usize = 1 << 24;
-
-/// Takes what leaves the last stage.
-pub(super) type Out<'a> = dyn FnMut(Tensor) -> Result<(), RunError> + 'a;
+/// Takes what leaves the last stage, by the names of the component's outputs.
+pub(super) type Out<'a> = dyn FnMut(Tensors) -> Result<(), RunError> + 'a;
 
 /// The stages of a component, at work on one video.
 pub(super) struct Stream<'r> {
@@ -35,25 +35,33 @@ pub(super) struct Stream<'r> {
 }
 
 impl<'r> Stream<'r> {
-    /// A stream that takes at most `most` units in a step, for a component that has one.
-    pub fn new(runner: &'r Runner, stages: &'r [StreamStage], given: Tensors, most: usize) -> Self {
-        let (mut at_work, mut most) = (Vec::new(), most.max(1));
-        for described in stages {
-            most = (most / described.frames.rate).max(1);
-            at_work.push(Stage::new(described, most));
-            most *= described.output.rate;
-        }
-        Self {
+    /// A stream that is cut like this, for a component that has one.
+    pub fn new(
+        runner: &'r Runner,
+        stages: &'r [StreamStage],
+        given: Tensors,
+        cuts: &Cuts,
+    ) -> Result<Self, RunError> {
+        let stages = stages.iter().zip(cuts.stages.iter().zip(&cuts.extents));
+        let stages = stages.map(|(described, (cut, extent))| Stage::new(described, *cut, *extent));
+        Ok(Self {
             runner,
-            stages: at_work,
+            stages: stages.collect::<Result<_, _>>()?,
             given,
             loading: Duration::ZERO,
-        }
+        })
     }
 
-    /// Takes the next frames; those that become final leave through `out`.
-    pub fn push(&mut self, frames: Tensor, out: &mut Out<'_>) -> Result<(), RunError> {
-        self.feed(0, Arc::new(frames), out)
+    /// Takes the next frames of all inputs that have frames, for the same units of time; those of the outputs that become
+    /// final leave through `out`.
+    pub fn push(&mut self, frames: Tensors, out: &mut Out<'_>) -> Result<(), RunError> {
+        for (name, frames) in frames {
+            let piece: Piece = Arc::new(frames);
+            for stage in &mut self.stages {
+                stage.wait(&name, &piece)?;
+            }
+        }
+        self.drain(0, false, out)
     }
 
     /// Ends the video: all frames that are left leave through `out`. The next video may begin.
@@ -61,22 +69,27 @@ impl<'r> Stream<'r> {
         (0..self.stages.len()).try_for_each(|at| self.drain(at, true, out))
     }
 
-    fn feed(&mut self, at: usize, piece: Piece, out: &mut Out<'_>) -> Result<(), RunError> {
+    fn feed(&mut self, at: usize, made: Values, out: &mut Out<'_>) -> Result<(), RunError> {
         let Some(stage) = self.stages.get_mut(at) else {
-            return out(piece.tensor()?);
+            let made = made.into_iter();
+            let made = made.map(|(name, value)| Ok::<_, RunError>((name, value.tensor()?)));
+            return out(made.collect::<Result<_, _>>()?);
         };
-        stage.wait(piece)?;
+        for (name, value) in &made {
+            stage.wait(name, value)?;
+        }
+        drop(made);
         self.drain(at, false, out)
     }
 
     /// Takes the steps that are due.
     fn drain(&mut self, at: usize, ended: bool, out: &mut Out<'_>) -> Result<(), RunError> {
-        while let Some((step, frames)) = self.stages[at].due(ended) {
+        while let Some((step, units)) = self.stages[at].due(ended) {
             let stage = &mut self.stages[at];
             let start = Instant::now();
             stage.load(self.runner, step)?;
             self.loading += start.elapsed();
-            let made = stage.step(step, frames, &self.given)?;
+            let made = stage.step(step, units, &self.given)?;
             self.feed(at + 1, made, out)?;
         }
         Ok(())
@@ -84,39 +97,94 @@ impl<'r> Stream<'r> {
 }
 
 impl Runner {
-    /// Runs one component that has stages, on `most` units of time at a time. The inputs are those of the whole, and so
-    /// is the output.
+    /// Runs one component that has stages in pieces. The inputs are those of the whole, and so are the outputs.
     pub fn exec_by(
         &self,
         component: &str,
         mut inputs: Tensors,
-        most: NonZeroUsize,
+        cuts: &Cuts,
     ) -> Result<Tensors, RunError> {
         check_inputs(component, self.spec(component)?, &inputs)?;
-        let stages = &self.described(component)?.stream;
-        let ends = stages.first().zip(stages.last());
-        let none = || RunError::Manifest(format!("`{component}` has no stages"));
-        let (first, last) = ends.ok_or_else(none)?;
-        let (frames, output) = (&first.frames, &last.output);
-        let given = inputs
-            .remove(&frames.name)
-            .ok_or_else(|| missing(&frames.name))?;
-        let total = given.shape().get(frames.axis).copied().unwrap_or(0);
-        let mut stream = Stream::new(self, stages, inputs, most.get());
-        let mut pieces = Vec::new();
-        let mut out = |piece| {
-            pieces.push(piece);
+        let stream = self.stream_of(component)?;
+        let first = stream.frames.first();
+        let first = first.ok_or_else(|| missing("frames"))?;
+        let shape = inputs.get(&first.name).map_or(&[][..], Tensor::shape);
+        let units = units(first, shape.get(first.axis).copied().unwrap_or(0));
+        let whole = stream.frames.iter().map(|flow| {
+            let tensor = inputs.remove(&flow.name);
+            Ok((flow, tensor.ok_or_else(|| missing(&flow.name))?))
+        });
+        let whole = whole.collect::<Result<Vec<_>, RunError>>()?;
+        let outputs = stream.stages.last().map_or(&[][..], |last| &last.outputs);
+        let mut stream = Stream::new(self, &stream.stages, inputs, cuts)?;
+        let mut pieces: BTreeMap<String, Vec<Tensor>> = BTreeMap::new();
+        let mut out = |made: Tensors| {
+            for (name, piece) in made {
+                pieces.entry(name).or_default().push(piece);
+            }
             Ok(())
         };
-        let most = most.get().saturating_mul(frames.rate);
-        for start in (0..total).step_by(most) {
-            let piece = given.along(frames.axis, start, most.min(total - start))?;
-            stream.push(piece, &mut out)?;
+        for at in (0..units).step_by(cuts.frames) {
+            let count = cuts.frames.min(units - at);
+            let frames = whole.iter().map(|(flow, tensor)| {
+                let (start, count) = frames_of(flow, at, count);
+                Ok::<_, RunError>((flow.name.clone(), tensor.along(flow.axis, start, count)?))
+            });
+            stream.push(frames.collect::<Result<_, _>>()?, &mut out)?;
         }
         stream.finish(&mut out)?;
-        let whole = Tensor::joined(output.axis, &pieces)?;
-        Ok(Tensors::from([(output.name.clone(), whole)]))
+        let joined = outputs.iter().map(|flow| {
+            let pieces = pieces.get(&flow.name).map_or(&[][..], Vec::as_slice);
+            Ok((flow.name.clone(), Tensor::joined(flow.axis, pieces)?))
+        });
+        joined.collect()
     }
+
+    /// How a component is computed on these inputs: at once, or in pieces of at most so many latent frames where a number
+    /// is given or it may need no more than `budget` bytes.
+    pub fn exec_cuts(
+        &self,
+        component: &str,
+        inputs: &Tensors,
+        most: Option<NonZeroUsize>,
+        budget: Option<u64>,
+    ) -> Result<Option<Cuts>, RunError> {
+        let streams = self.described(component)?.stream.as_ref();
+        let first = streams.and_then(|stream| stream.frames.first());
+        let given = first.and_then(|flow| Some((flow, inputs.get(&flow.name)?)));
+        let Some((flow, given)) = given else {
+            let asked = most.map(|_| self.stream_of(component));
+            return asked.transpose().map(|_| None);
+        };
+        check_inputs(component, self.spec(component)?, inputs)?;
+        match (most, budget) {
+            (Some(most), _) => {
+                let cuts =
+                    self.cuts_of(component, (&flow.name, given.shape()), most.get(), budget)?;
+                Ok(Some(cuts))
+            }
+            (None, None) => Ok(None),
+            (None, Some(_)) => {
+                let frames = units(flow, given.shape().get(flow.axis).copied().unwrap_or(0));
+                self.automatic(component, (&flow.name, given.shape()), (frames, 0), budget)
+            }
+        }
+    }
+
+    /// How a component is computed some frames at a time.
+    pub(super) fn stream_of(&self, component: &str) -> Result<&ltxc_bundle::Stream, RunError> {
+        let stream = self.described(component)?.stream.as_ref();
+        stream.ok_or_else(|| RunError::Manifest(format!("`{component}` takes a whole video only")))
+    }
+}
+
+/// Where the frames of some units of time begin, and how many they are.
+pub(super) fn frames_of(flow: &Flow, at: usize, units: usize) -> (usize, usize) {
+    let frames = |units: usize| match units {
+        0 => 0,
+        _ => usize::try_from((units * flow.rate) as i64 + flow.offset).unwrap_or(0),
+    };
+    (frames(at), frames(at + units) - frames(at))
 }
 
 type Piece = Arc<dyn Held>;
@@ -130,88 +198,105 @@ enum Step {
     Only,
 }
 
+/// Rows and columns of a tile.
+type Tile = [Span; 2];
+
 /// A stage, the frames that wait for it, and what its last step left.
 struct Stage<'r> {
     described: &'r StreamStage,
     /// Units that a step takes at most, but for the first.
     most: usize,
-    waiting: VecDeque<Piece>,
+    /// The tiles of a frame in the order of rows; none where it is taken whole.
+    tiles: Vec<Tile>,
+    /// Tiles beside one another.
+    columns: usize,
+    /// Frames of each input that has some.
+    waiting: Vec<VecDeque<Piece>>,
     begun: bool,
-    states: Values,
+    /// For each tile, or for the whole frame.
+    states: Vec<Values>,
     loaded: Option<(Step, Box<dyn Session>)>,
 }
 
 impl<'r> Stage<'r> {
-    fn new(described: &'r StreamStage, most: usize) -> Self {
-        Self {
+    fn new(
+        described: &'r StreamStage,
+        cut: StageCut,
+        extent: [usize; 2],
+    ) -> Result<Self, RunError> {
+        let tiles = tiles(described, cut, extent)?;
+        Ok(Self {
             described,
-            most,
-            waiting: VecDeque::new(),
+            most: cut.most.max(1),
+            columns: cut.tiles[1],
+            states: vec![Values::new(); tiles.len().max(1)],
+            tiles,
+            waiting: vec![VecDeque::new(); described.frames.len()],
             begun: false,
-            states: Values::new(),
             loaded: None,
-        }
+        })
     }
 
-    fn axis(&self) -> usize {
-        self.described.frames.axis
-    }
-
-    fn frames_of(&self, piece: &Piece) -> usize {
-        piece.shape().get(self.axis()).copied().unwrap_or(0)
-    }
-
-    /// Queues frames, in pieces of what a step takes.
-    fn wait(&mut self, piece: Piece) -> Result<(), RunError> {
-        let (frames, rate) = (self.frames_of(&piece), self.described.frames.rate);
-        let values: usize = piece.shape().iter().product();
-        let unit = (values / frames.max(1) * rate).max(1);
-        let most = (VALUES / unit).clamp(1, self.most) * rate;
-        if frames <= most {
-            self.waiting.push_back(piece);
+    /// Queues frames of an input, if the stage has it, in pieces of what a step takes.
+    fn wait(&mut self, name: &str, piece: &Piece) -> Result<(), RunError> {
+        let Some(at) = self
+            .described
+            .frames
+            .iter()
+            .position(|flow| flow.name == name)
+        else {
+            return Ok(());
+        };
+        let flow = &self.described.frames[at];
+        let (frames, most) = (frames_in(piece, flow), self.most * flow.rate);
+        if at > 0 || frames <= most {
+            self.waiting[at].push_back(Arc::clone(piece));
             return Ok(());
         }
         let tensor = piece.tensor()?;
         for start in (0..frames).step_by(most) {
-            let count = most.min(frames - start);
-            let part = tensor.along(self.axis(), start, count)?;
-            self.waiting.push_back(Arc::new(part));
+            let part = tensor.along(flow.axis, start, most.min(frames - start))?;
+            self.waiting[at].push_back(Arc::new(part));
         }
         Ok(())
     }
 
-    /// The step that can be taken now, and how many frames it takes. Something must be left for the last one.
-    fn due(&self, ended: bool) -> Option<(Step, usize)> {
-        let waiting = self.waiting.iter().map(|piece| self.frames_of(piece));
-        let total: usize = waiting.sum();
-        let (some, all, frames) = match self.begun {
-            false => (Step::First, Step::Only, self.first()),
-            true => (Step::Next, Step::Last, self.next()),
+    /// The step that can be taken now, and how many units it takes, or all that is there. Something must be left for the
+    /// last one.
+    fn due(&self, ended: bool) -> Option<(Step, Option<usize>)> {
+        let flow = self.described.frames.first()?;
+        let total: usize = self.waiting[0]
+            .iter()
+            .map(|piece| frames_in(piece, flow))
+            .sum();
+        let (some, all, units) = match self.begun {
+            false => (Step::First, Step::Only, self.first(flow)),
+            true => (Step::Next, Step::Last, self.next(flow)),
         };
-        match frames {
-            Some(frames) if frames < total => Some((some, frames)),
-            _ if ended && total > 0 => Some((all, total)),
+        let frames = |units: usize| match self.begun {
+            true => units * flow.rate,
+            false => frames_of(flow, 0, units).1,
+        };
+        match units {
+            Some(units) if frames(units) < total => Some((some, Some(units))),
+            _ if ended && total > 0 => Some((all, None)),
             _ => None,
         }
     }
 
-    /// Frames of a first step: whole pieces, as many as it needs.
-    fn first(&self) -> Option<usize> {
-        let flow = &self.described.frames;
-        let units = |frames: usize| (frames as i64 - flow.offset) / flow.rate as i64;
-        let mut sums = self.waiting.iter().scan(0, |sum, piece| {
-            *sum += self.frames_of(piece);
-            Some(*sum)
+    /// Units of a first step: whole pieces, as many as it needs.
+    fn first(&self, flow: &Flow) -> Option<usize> {
+        let mut sums = self.waiting[0].iter().scan(0, |sum, piece| {
+            *sum += frames_in(piece, flow);
+            Some(units(flow, *sum))
         });
-        let least = self.described.least as i64;
-        let units = units(sums.find(|sum| units(*sum) >= least)?);
-        usize::try_from(units * flow.rate as i64 + flow.offset).ok()
+        sums.find(|units| *units >= self.described.least)
     }
 
-    /// Frames of a step between: a whole piece, if that is no share of a unit.
-    fn next(&self) -> Option<usize> {
-        let (rate, piece) = (self.described.frames.rate, self.waiting.front()?);
-        Some((self.frames_of(piece) / rate).max(1) * rate)
+    /// Units of a step between: a whole piece, if that is no share of a unit.
+    fn next(&self, flow: &Flow) -> Option<usize> {
+        let piece = self.waiting[0].front()?;
+        Some((frames_in(piece, flow) / flow.rate).max(1))
     }
 
     fn load(&mut self, runner: &Runner, step: Step) -> Result<(), RunError> {
@@ -230,57 +315,189 @@ impl<'r> Stage<'r> {
             Step::Only => &models.only,
         };
         self.loaded = None;
-        self.loaded = Some((step, runner.model(model)?));
+        self.loaded = Some((step, runner.model_frugal(model)?));
         Ok(())
     }
 
-    fn step(&mut self, step: Step, frames: usize, given: &Tensors) -> Result<Piece, RunError> {
+    fn step(
+        &mut self,
+        step: Step,
+        units: Option<usize>,
+        given: &Tensors,
+    ) -> Result<Values, RunError> {
         let described = self.described;
-        let piece = self.take(frames)?;
-        let mut held = std::mem::take(&mut self.states);
-        held.insert(described.frames.name.clone(), piece);
+        let mut frames = Values::new();
+        for (at, flow) in described.frames.iter().enumerate() {
+            let count = units.map(|units| match self.begun {
+                true => units * flow.rate,
+                false => frames_of(flow, 0, units).1,
+            });
+            frames.insert(flow.name.clone(), self.take(at, count)?);
+        }
         let inputs = described.inputs.iter();
         let inputs = inputs.filter_map(|name| Some((name.clone(), given.get(name)?.clone())));
-        let (_, session) = self.loaded.as_mut().expect("the step's model was loaded");
-        let mut made: BTreeMap<_, _> = session.call(inputs.collect(), &held, true)?;
-        drop(held);
+        let inputs: Tensors = inputs.collect();
         self.begun = matches!(step, Step::First | Step::Next);
-        for state in described.states.iter().filter(|_| self.begun) {
-            if let Some(value) = made.remove(&state.output) {
-                self.states.insert(state.input.clone(), value);
-            }
-        }
+        let made = match self.tiles.is_empty() {
+            true => self.call(0, frames, inputs),
+            false => self.in_tiles(frames, inputs),
+        };
         if !self.begun {
             self.loaded = None;
         }
-        let output = &described.output.name;
-        made.remove(output).ok_or_else(|| missing(output))
+        made
     }
 
-    /// The next frames of those that wait. Whole pieces stay where they are.
-    fn take(&mut self, frames: usize) -> Result<Piece, RunError> {
-        let axis = self.axis();
-        let (mut taken, mut missing) = (Vec::new(), frames);
-        while let Some(piece) = self.waiting.pop_front() {
-            let found = self.frames_of(&piece);
-            if found > missing {
+    /// Computes a tile, or the whole frame, and keeps its states.
+    fn call(&mut self, tile: usize, frames: Values, given: Tensors) -> Result<Values, RunError> {
+        let mut held = std::mem::take(&mut self.states[tile]);
+        held.extend(frames);
+        let (_, session) = self.loaded.as_mut().expect("the step's model was loaded");
+        let mut made: BTreeMap<_, _> = session.call(given, &held, true)?;
+        drop(held);
+        for state in self.described.states.iter().filter(|_| self.begun) {
+            if let Some(value) = made.remove(&state.output) {
+                self.states[tile].insert(state.input.clone(), value);
+            }
+        }
+        let outputs = self.described.outputs.iter();
+        let outputs = outputs.map(|flow| {
+            let value = made.remove(&flow.name);
+            Ok((flow.name.clone(), value.ok_or_else(|| missing(&flow.name))?))
+        });
+        outputs.collect()
+    }
+
+    /// Computes the tiles of a piece one after the other and puts what they make together.
+    fn in_tiles(&mut self, frames: Values, given: Tensors) -> Result<Values, RunError> {
+        let described = self.described;
+        let sides = described.sides.as_ref().ok_or_else(|| missing("sides"))?;
+        let frames = frames.into_iter();
+        let frames = frames.map(|(name, piece)| Ok::<_, RunError>((name, piece.tensor()?)));
+        let frames = frames.collect::<Result<Tensors, _>>()?;
+        let mut made: BTreeMap<&str, Vec<Tensor>> = BTreeMap::new();
+        for at in 0..self.tiles.len() {
+            let tile = self.tiles[at];
+            let cut = |(name, tensor): (&String, &Tensor)| {
+                let part = cropped(
+                    tensor,
+                    name,
+                    sides,
+                    tile.map(|span| (span.start, span.length)),
+                );
+                Ok::<_, TensorError>((name.clone(), part?))
+            };
+            let pieces = frames.iter().map(cut).collect::<Result<Tensors, _>>()?;
+            let inputs = given.iter().map(cut).collect::<Result<Tensors, _>>()?;
+            let pieces = pieces.into_iter();
+            let pieces = pieces.map(|(name, piece)| (name, Arc::new(piece) as Piece));
+            let mut values = self.call(at, pieces.collect(), inputs)?;
+            let kept = tile.map(|span| (span.from - span.start, span.to - span.from));
+            for flow in &described.outputs {
+                let value = values
+                    .remove(&flow.name)
+                    .ok_or_else(|| missing(&flow.name))?;
+                let part = cropped(&value.tensor()?, &flow.name, sides, kept)?;
+                made.entry(&flow.name).or_default().push(part);
+            }
+        }
+        let whole = made.into_iter().map(|(name, tiles)| {
+            let whole = put_together(name, sides, &tiles, self.columns)?;
+            Ok((name.to_owned(), Arc::new(whole) as Piece))
+        });
+        whole.collect()
+    }
+
+    /// The next frames of those that wait for an input, or all of them. Whole pieces stay where they are.
+    fn take(&mut self, at: usize, frames: Option<usize>) -> Result<Piece, RunError> {
+        let flow = &self.described.frames[at];
+        let waiting = &mut self.waiting[at];
+        let (mut taken, mut left) = (Vec::new(), frames.unwrap_or(usize::MAX));
+        while left > 0 {
+            let Some(piece) = waiting.pop_front() else {
+                break;
+            };
+            let found = frames_in(&piece, flow);
+            if found > left {
                 let tensor = piece.tensor()?;
-                let rest = tensor.along(axis, missing, found - missing)?;
-                self.waiting.push_front(Arc::new(rest));
-                taken.push(Arc::new(tensor.along(axis, 0, missing)?) as Piece);
+                let rest = tensor.along(flow.axis, left, found - left)?;
+                waiting.push_front(Arc::new(rest));
+                taken.push(Arc::new(tensor.along(flow.axis, 0, left)?) as Piece);
                 break;
             }
-            missing -= found;
+            left -= found;
             taken.push(piece);
-            if missing == 0 {
-                break;
-            }
         }
         if taken.len() == 1 {
             return Ok(taken.remove(0));
         }
         let tensors = taken.iter().map(|piece| piece.tensor());
         let tensors = tensors.collect::<Result<Vec<_>, _>>()?;
-        Ok(Arc::new(Tensor::joined(axis, &tensors)?))
+        Ok(Arc::new(Tensor::joined(flow.axis, &tensors)?))
     }
+}
+
+fn frames_in(piece: &Piece, flow: &Flow) -> usize {
+    piece.shape().get(flow.axis).copied().unwrap_or(0)
+}
+
+/// The tiles of a stage in the order of rows; none for one.
+fn tiles(
+    described: &StreamStage,
+    cut: StageCut,
+    extent: [usize; 2],
+) -> Result<Vec<Tile>, RunError> {
+    let Some(sides) = described.sides.as_ref().filter(|_| cut.tiles != [1, 1]) else {
+        return Ok(Vec::new());
+    };
+    let along = |at: usize| {
+        let spans = spans(extent[at], cut.tiles[at], sides[at].halo);
+        spans.ok_or_else(|| RunError::Manifest("a stage has more tiles than fit".to_owned()))
+    };
+    let (rows, columns) = (along(0)?, along(1)?);
+    let row = |row: &Span| {
+        columns
+            .iter()
+            .map(|column| [*row, *column])
+            .collect::<Vec<_>>()
+    };
+    Ok(rows.iter().flat_map(row).collect())
+}
+
+/// Some units of rows and columns of a value; all of it along a side that it does not have.
+fn cropped(
+    tensor: &Tensor,
+    name: &str,
+    sides: &[Side; 2],
+    units: [(usize, usize); 2],
+) -> Result<Tensor, TensorError> {
+    let mut cropped = None;
+    for (side, (start, count)) in sides.iter().zip(units) {
+        if let Some(along) = side.along.get(name) {
+            let whole = cropped.as_ref().unwrap_or(tensor);
+            cropped = Some(whole.along(along.axis, start * along.rate, count * along.rate)?);
+        }
+    }
+    Ok(cropped.unwrap_or_else(|| tensor.clone()))
+}
+
+/// A value of its tiles, which come in the order of rows.
+fn put_together(
+    name: &str,
+    sides: &[Side; 2],
+    tiles: &[Tensor],
+    columns: usize,
+) -> Result<Tensor, RunError> {
+    let axis = |side: &Side| {
+        let along = side.along.get(name).ok_or_else(|| missing(name));
+        along.map(|along| along.axis)
+    };
+    let [across, along] = [axis(&sides[0])?, axis(&sides[1])?];
+    let rows = tiles
+        .chunks(columns.max(1))
+        .map(|row| Tensor::joined(along, row));
+    Ok(Tensor::joined(
+        across,
+        &rows.collect::<Result<Vec<_>, _>>()?,
+    )?)
 }

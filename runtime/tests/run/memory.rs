@@ -98,7 +98,7 @@ fn the_choice_is_said() {
         ]
     );
     let why =
-        "the weights of transformer (40.0 MB) and vae_decoder (12.0 MB) are more than 45.0 MB";
+        "transformer (40.0 MB) and vae_decoder (12.0 MB) need more than 45.0 MB";
     assert_eq!(order, Order::After(Some(why.to_owned())));
     let (words, order) = said(100 * MB);
     assert_eq!(words, ["transformer (40.0 MB) stays loaded for `latents`"]);

@@ -42,7 +42,7 @@ fn component(name: &str, inputs: Vec<Port>, outputs: Vec<Port>, max: &[(&str, i6
     Component {
         model: format!("{name}.onnx"),
         parts: Vec::new(),
-        stream: Vec::new(),
+        stream: None,
         inputs,
         outputs,
         sizes: max

@@ -30,7 +30,9 @@ pub fn command(args: &DecodeArgs) -> Outcome {
         latents: None,
     }];
     output::check(&planned, &job)?;
-    let runner = runner(bundle, args.runtime, false)?.with_pieces(args.decode);
+    let runner = runner(bundle, args.runtime, false)?
+        .with_pieces(args.decode)
+        .with_memory(args.project.memory_budget.map(|budget| budget.0));
     let video = job.geometry().asked;
     let pieces = super::run::pieces(&runner, &job)?;
     note!(

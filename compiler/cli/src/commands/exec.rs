@@ -7,7 +7,7 @@ use ltxc_runtime::tensor::file;
 
 use crate::args::ExecArgs;
 use crate::failure::{Failure, Outcome};
-use crate::output::say;
+use crate::output::{note, say};
 use crate::session::runner;
 
 pub fn command(args: &ExecArgs) -> Outcome {
@@ -22,14 +22,20 @@ pub fn command(args: &ExecArgs) -> Outcome {
         )));
     }
     let inputs = file::read(&args.input).map_err(|e| Failure::Input(e.into()))?;
+    let budget = args.memory_budget.map(|budget| budget.0);
     let runner = runner(bundle, args.runtime, true)?;
+    let cuts = runner.exec_cuts(&args.component, &inputs, args.pieces, budget);
+    let cuts = cuts.map_err(|e| Failure::Input(e.into()))?;
+    if let Some(cuts) = &cuts {
+        note!("{}: {cuts}", args.component);
+    }
     let mut seconds = Vec::new();
     let mut outputs = None;
     for _ in 0..args.repeat.max(1) {
         let (given, start) = (inputs.clone(), Instant::now());
-        let made = match args.pieces {
+        let made = match &cuts {
             None => runner.exec(&args.component, given),
-            Some(most) => runner.exec_by(&args.component, given, most),
+            Some(cuts) => runner.exec_by(&args.component, given, cuts),
         };
         outputs = Some(made.map_err(|e| Failure::Input(e.into()))?);
         seconds.push(start.elapsed().as_secs_f64());

@@ -33,7 +33,8 @@ pub fn command(args: &ExplainArgs) -> Outcome {
                 show(report, &spec.because, args.diff.as_deref())?;
             }
         }
-        let (stages, refusal) = project.stages(&name, &graph)?;
+        let open = project.expand(&name, &checkpoints[&project.role_of(&name)])?;
+        let (stages, refusal) = project.stages(&name, &open)?;
         if !stages.is_empty() {
             say!("\n{name}, in pieces: {}", in_pieces(&stages));
         }

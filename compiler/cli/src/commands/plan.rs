@@ -3,13 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ltxc_ir::attrs::Per;
+use ltxc_ir::{Graph, NodeId, Size};
 use ltxc_passes::memory::{self, MemoryPlan};
 use ltxc_passes::transforms::specialize::{Bindings, specialize};
+use ltxc_runtime::run::{Call, Cuts};
 use serde::Serialize;
 use serde_json::json;
 
 use crate::args::PlanArgs;
-use crate::compile::Project;
+use crate::compile::{Compiled, Project};
 use crate::failure::{Failure, Outcome};
 use crate::latent_grid;
 use crate::output::{note, say};
@@ -23,6 +25,8 @@ struct Row {
     sizes: Bindings,
     #[serde(flatten)]
     plan: MemoryPlan,
+    /// Whether a run does so; where a video is better computed in pieces, what it would need at once stands beside.
+    used: bool,
 }
 
 /// The whole run, in bytes.
@@ -53,9 +57,12 @@ pub fn command(args: &PlanArgs) -> Outcome {
                 &call.component,
                 &checkpoints[&project.role_of(&call.component)],
             )?;
+            let open = graph.clone();
             let graph = specialize(&graph, &call.sizes).map_err(|e| Failure::Input(e.into()))?;
-            for part in project.lower(&call.component, graph, grid)? {
-                if let Some(said) = &part.note {
+            let parts = project.lower(&call.component, graph, grid)?;
+            let pieces = in_pieces(&project, &call, &open, &parts, args)?;
+            for part in &parts {
+                if let Some(said) = part.note.as_ref().filter(|_| pieces.is_none()) {
                     note!("note: {said}");
                 }
                 rows.push(Row {
@@ -63,8 +70,10 @@ pub fn command(args: &PlanArgs) -> Outcome {
                     stage: call.stage.clone(),
                     component: label(&call.component, part.per),
                     sizes: call.sizes.clone(),
+                    used: pieces.is_none(),
                 });
             }
+            rows.extend(pieces);
         }
     }
     for name in project.graphs.keys().filter(|name| !seen.contains(*name)) {
@@ -83,6 +92,63 @@ pub fn command(args: &PlanArgs) -> Outcome {
     Ok(())
 }
 
+/// What a component needs that a run computes in pieces.
+fn in_pieces(
+    project: &Project,
+    call: &Call,
+    open: &Graph,
+    parts: &[Compiled],
+    args: &PlanArgs,
+) -> Outcome<Option<Row>> {
+    let (stream, _) = project.lower_stages(&call.component, open, None)?;
+    let Some(stream) = stream else {
+        return Ok(None);
+    };
+    let model = project.capabilities()?.memory;
+    let stream = stream.described(parts, model);
+    let size = |size: &Size| size.eval(&|name| call.sizes.get(name).copied());
+    let shape = |id: NodeId| -> Option<Vec<usize>> {
+        let sizes = open.node(id).fact.shape.iter().map(size);
+        sizes.map(|size| usize::try_from(size?).ok()).collect()
+    };
+    let given = stream.frames.first().and_then(|flow| open.find(&flow.name));
+    let pixels = open
+        .graph_outputs()
+        .first()
+        .map(|(_, id)| *id)
+        .and_then(shape);
+    let Some((shape, pixels)) = given.and_then(shape).zip(pixels) else {
+        return Ok(None);
+    };
+    let frames = call
+        .sizes
+        .get("frames")
+        .map_or(1, |frames| *frames as usize);
+    let pixels = pixels.iter().product::<usize>() / 3;
+    let weights = parts
+        .iter()
+        .map(|part| memory::plan(&part.graph, model).weights)
+        .sum();
+    let budget = args.project.memory_budget.map(|budget| budget.0);
+    let counts = (frames, pixels);
+    let cuts = Cuts::automatic(&stream, weights, &call.sizes, &shape, counts, budget);
+    let cuts = cuts.map_err(|e| Failure::Input(e.into()))?;
+    Ok(cuts.map(|cuts| Row {
+        stage: call.stage.clone(),
+        component: format!("{}, pieces", call.component),
+        sizes: call.sizes.clone(),
+        plan: MemoryPlan {
+            weights,
+            inputs: cuts.bytes.saturating_sub(cuts.step + weights),
+            activations: cuts.step,
+            working: 0,
+            peak: format!("{cuts}; {} GB kept between steps", gb(cuts.kept)),
+            alive: Vec::new(),
+        },
+        used: true,
+    }))
+}
+
 /// A part that runs once for a video stands beside the one that runs at every step.
 fn label(component: &str, per: Per) -> String {
     match per {
@@ -92,6 +158,7 @@ fn label(component: &str, per: Per) -> String {
 }
 
 fn peaks(rows: &[Row], process: u64) -> Peaks {
+    let rows: Vec<&Row> = rows.iter().filter(|row| row.used).collect();
     let weights: BTreeMap<&str, u64> = rows
         .iter()
         .map(|row| (row.component.as_str(), row.plan.weights))
@@ -102,16 +169,18 @@ fn peaks(rows: &[Row], process: u64) -> Peaks {
     };
     // The parts of a component are loaded together.
     let stage = |name: &str| {
-        let rows: Vec<&Row> = rows.iter().filter(|row| row.stage == name).collect();
+        let rows: Vec<&Row> = rows
+            .iter()
+            .copied()
+            .filter(|row| row.stage == name)
+            .collect();
         let loaded: BTreeSet<&str> = rows.iter().map(|row| row.component.as_str()).collect();
         loaded.iter().map(|name| weights[name]).sum::<u64>() + beside(&rows)
     };
     let stages = rows.iter().map(|row| stage(&row.stage));
     Peaks {
         offloaded: stages.max().unwrap_or(0) + process,
-        resident: beside(&rows.iter().collect::<Vec<_>>())
-            + weights.values().sum::<u64>()
-            + process,
+        resident: beside(&rows) + weights.values().sum::<u64>() + process,
         process,
     }
 }

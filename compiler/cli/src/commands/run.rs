@@ -172,11 +172,8 @@ fn describe(runner: &Runner, job: &Job, videos: usize) -> Outcome<String> {
 /// How a video is decoded, where not at once.
 pub(super) fn pieces(runner: &Runner, job: &Job) -> Outcome<String> {
     let pieces = runner.decodes_by(job);
-    Ok(match pieces.map_err(|e| Failure::Input(e.into()))? {
-        None => String::new(),
-        Some(1) => ", decoded 1 latent frame at a time".to_owned(),
-        Some(frames) => format!(", decoded {frames} latent frames at a time"),
-    })
+    let pieces = pieces.map_err(|e| Failure::Input(e.into()))?;
+    Ok(pieces.map_or_else(String::new, |cuts| format!(", decoded {cuts}")))
 }
 
 /// What a run makes.

@@ -30,6 +30,46 @@ pub fn links_of_parts(parts: &[Graph], outputs: &BTreeSet<String>) -> Vec<Link> 
     inner.map(link).collect()
 }
 
+/// The graph with some inputs rounded as they come, so that passes see what they are: numbers of a narrower type.
+pub fn rounded_inputs(
+    graph: &Graph,
+    names: &BTreeSet<String>,
+    to: Dtype,
+) -> Result<Graph, GraphError> {
+    let mut made = Graph::new(graph.name.clone());
+    made.doc.clone_from(&graph.doc);
+    made.sizes = graph.sizes.clone();
+    made.reuse.clone_from(&graph.reuse);
+    let mut copies: BTreeMap<NodeId, NodeId> = BTreeMap::new();
+    for id in graph.order() {
+        let node = graph.node(id);
+        let inputs = graph.inputs_of(id).into_iter();
+        let inputs: Vec<_> = inputs.map(|x| x.map(|x| copies[&x])).collect();
+        let mut copy = made.add(&node.name, node.op.clone(), &inputs, node.origin.clone())?;
+        if matches!(node.op, Op::Input(_)) && names.contains(&node.name) {
+            for (what, to) in [("rounded", to), ("widened", node.fact.dtype)] {
+                let (name, origin) = (format!("{}.{what}", node.name), node.origin.clone());
+                copy = made.add(&name, Op::Cast(Cast { to }), &[Some(copy)], origin)?;
+            }
+        }
+        copies.insert(id, copy);
+    }
+    for (name, id) in graph.graph_outputs() {
+        made.output(name, copies[id]);
+    }
+    Ok(made)
+}
+
+/// The narrower type that an output has the numbers of.
+pub fn widened_from(graph: &Graph, output: &str) -> Option<Dtype> {
+    let mut outputs = graph.graph_outputs().iter();
+    let (_, id) = outputs.find(|(name, _)| name == output)?;
+    let read = graph.inputs_of(*id).first().copied().flatten()?;
+    let (from, to) = (graph.node(read).fact.dtype, graph.node(*id).fact.dtype);
+    let widens = matches!(graph.node(*id).op, Op::Cast(_)) && from.is_float();
+    (widens && from.bytes() < to.bytes()).then_some(from)
+}
+
 /// Lets the graphs hand on in a narrower type what all readers of a link round to it.
 pub fn hand_over_narrow(graphs: &[Graph], links: &[Link]) -> Result<Vec<Graph>, GraphError> {
     let (mut inputs, mut outputs) = (BTreeMap::new(), BTreeMap::new());

@@ -11,16 +11,21 @@
 //! several), what is late would leave as many times more frames at once; so the graph is cut there into stages
 //! ([`Stage`]), each a stream of its own with pieces of any length.
 //!
+//! A stage can be computed on tiles of its frames as well, with a margin of what it looks at ([`Side`]).
+//!
 //! A graph in which frames meet in any other way is refused, with the node.
 
 mod cut;
+mod keep;
 mod motion;
+mod space;
 mod step;
 mod time;
 
 use ltxc_ir::{Fact, Graph, GraphError, Size};
 use thiserror::Error;
 
+pub use space::Side;
 pub use time::Frames;
 
 use time::Time;
@@ -93,6 +98,10 @@ pub struct Stage {
     pub states: Vec<State>,
     /// The smallest `n` of a first step.
     pub least: i64,
+    /// Rows and columns, in that order, where a step can be computed on tiles of them; else nothing.
+    pub sides: Vec<Side>,
+    /// The size that counts time.
+    pub unit: String,
     /// The graphs in the order of [`Kind::ALL`].
     pub steps: [Graph; 4],
 }
@@ -106,6 +115,15 @@ pub struct Flow {
     pub frames: Frames,
     /// How many frames less of an output have left than have come in, until the last step.
     pub lag: i64,
+}
+
+/// Where the rows or columns of a value are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Along {
+    /// The axis.
+    pub axis: usize,
+    /// Rows or columns a unit.
+    pub rate: i64,
 }
 
 /// What a step leaves for the next one.
@@ -125,11 +143,15 @@ impl Stage {
         &self.steps[kind as usize]
     }
 
-    /// Bytes that are handed from step to step, as a size.
+    /// Bytes that are handed from step to step, in the sizes of the whole graph.
     pub fn state_bytes(&self) -> Size {
         let facts = self.states.iter().map(|state| &state.fact);
-        facts.fold(Size::from(0), |sum, fact| {
+        let bytes = facts.fold(Size::from(0), |sum, fact| {
             sum + fact.elements() * Size::from(fact.dtype.bytes() as i64)
+        });
+        bytes.substitute(&|name| {
+            let side = self.sides.iter().find(|side| side.size == name)?;
+            Some(Size::symbol(name) * Size::from(side.rate))
         })
     }
 }
@@ -151,13 +173,18 @@ pub fn latency(stages: &[Stage]) -> i64 {
     frames.unwrap_or(0)
 }
 
-/// The stages that together compute the graph. Each reads what the one before makes; the last makes the graph's outputs.
-pub fn stream(graph: &Graph) -> Result<Vec<Stage>, StreamError> {
-    let graphs = cut::stages(&Time::of(graph)?)?;
-    graphs.iter().map(stage).collect()
+/// The inputs of a graph that have frames, in units of the slowest value.
+pub fn flows(graph: &Graph) -> Result<Vec<Flow>, StreamError> {
+    Ok(Time::of(graph)?.inputs())
 }
 
-fn stage(graph: &Graph) -> Result<Stage, StreamError> {
+/// The stages that together compute the graph. Each reads what the one before makes; the last makes the graph's outputs.
+pub fn stream(graph: &Graph) -> Result<Vec<Stage>, StreamError> {
+    let (graphs, sides) = space::tiled(cut::stages(&Time::of(graph)?)?);
+    graphs.iter().zip(sides).map(stage).collect()
+}
+
+fn stage((graph, sides): (&Graph, Vec<Side>)) -> Result<Stage, StreamError> {
     let time = Time::of(graph)?;
     let mut steps = Vec::new();
     let mut states = Vec::new();
@@ -174,6 +201,8 @@ fn stage(graph: &Graph) -> Result<Stage, StreamError> {
         outputs: time.outputs(),
         states,
         least: time.least(Kind::First),
+        sides,
+        unit: time.symbol.clone(),
         steps: [first, next, last, only],
     })
 }

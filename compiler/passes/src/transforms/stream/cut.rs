@@ -1,12 +1,20 @@
-//! Cutting a graph into stages: behind each place where frames become more, as soon as one value carries everything.
+//! Cutting a graph into stages: wherever one value carries everything, and frames have become more or convolutions have
+//! looked in time as often as in a residual block; behind the last convolution there is nothing to cut.
+//!
+//! A stage begins and ends with as many frames at once as it looks ahead, and its tiles have a margin of what it looks
+//! around; so stages are small.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use ltxc_ir::attrs::Per;
 use ltxc_ir::op::Input;
-use ltxc_ir::{Graph, GraphError, NodeId};
+use ltxc_ir::{Graph, GraphError, NodeId, Op};
 
+use super::motion::Motion;
 use super::time::Time;
+
+/// Convolutions over time that a stage has at least.
+const CONVOLUTIONS: usize = 2;
 
 /// The graphs of the stages. Each but the first has an input by the name of the value that the one before makes.
 pub fn stages(time: &Time<'_>) -> Result<Vec<Graph>, GraphError> {
@@ -33,15 +41,21 @@ fn cuts(time: &Time<'_>) -> Vec<NodeId> {
             false => last.unwrap_or(0),
         }
     };
-    let (mut cuts, mut open) = (Vec::new(), 0);
+    let looks = |id: &NodeId| matches!(time.motions[id], Motion::Window { .. });
+    let last_look = order.iter().rposition(looks).unwrap_or(0);
+    let (mut cuts, mut open, mut looked) = (Vec::new(), 0, 0);
     let mut rate = order.first().map_or(0, |id| time.frames[id].rate);
     for (at, id) in order.iter().enumerate() {
-        let finer = time.frames[id].rate > rate;
-        if finer && open <= at && !time.graph.is_output(*id) {
+        looked += usize::from(looks(id));
+        let enough = looked >= CONVOLUTIONS || time.frames[id].rate > rate;
+        let inner = at < last_look && !time.graph.is_output(*id);
+        if enough && open <= at && inner {
             cuts.push(*id);
-            rate = time.frames[id].rate;
+            (rate, looked) = (time.frames[id].rate, 0);
         }
-        open = open.max(last_read(*id));
+        if !matches!(time.graph.node(*id).op, Op::Input(_)) {
+            open = open.max(last_read(*id));
+        }
     }
     cuts
 }
@@ -91,6 +105,27 @@ fn between(
         graph.output(name, made[id]);
     }
     Ok(graph)
+}
+
+/// The graph without what no output is made of; its inputs stay.
+pub fn swept(graph: &Graph) -> Result<Graph, GraphError> {
+    let mut needed = needed(graph, None, graph.graph_outputs());
+    needed.extend(graph.graph_inputs());
+    let mut swept = Graph::new(graph.name.clone());
+    swept.doc.clone_from(&graph.doc);
+    swept.sizes = graph.sizes.clone();
+    let mut made = BTreeMap::new();
+    for id in graph.order().into_iter().filter(|id| needed.contains(id)) {
+        let node = graph.node(id);
+        let inputs = graph.inputs_of(id).into_iter();
+        let inputs: Vec<_> = inputs.map(|x| x.map(|x| made[&x])).collect();
+        let copy = swept.add(&node.name, node.op.clone(), &inputs, node.origin.clone())?;
+        made.insert(id, copy);
+    }
+    for (name, id) in graph.graph_outputs() {
+        swept.output(name, made[id]);
+    }
+    Ok(swept)
 }
 
 /// The outputs and everything they are made of, back to `start`.

@@ -1,4 +1,4 @@
-//! What an operation does with frames.
+//! What an operation does with frames, or with rows or columns: whatever a size of the graph counts.
 
 use ltxc_ir::op::{Conv3d, Pad, Slice};
 use ltxc_ir::{NodeId, Op, Size, resolve_axis};
@@ -47,7 +47,7 @@ pub fn of(time: &Time<'_>, id: NodeId) -> Result<Motion, String> {
         Op::Concat(concat) if !in_time(concat.axis) => aligned(time, id, own),
         Op::Pad(pad) if in_time(pad.axis) => Ok(longer(pad)),
         Op::Slice(slice) if in_time(slice.axis) => shorter(slice),
-        Op::Conv3d(conv) if only_first(time, id) && in_time(2) => Ok(window(time, id, conv)),
+        Op::Conv3d(conv) if only_first(time, id) => window(time, id, conv),
         Op::Matmul(_) => product(time, id, own),
         Op::Reshape(_) => regrouped(time, id, own),
         Op::Linear(_) if only_first(time, id) && !in_time(-1) => Ok(Motion::Framewise),
@@ -161,17 +161,22 @@ fn shorter(slice: &Slice) -> Result<Motion, String> {
     }
 }
 
-fn window(time: &Time<'_>, id: NodeId, conv: &Conv3d) -> Motion {
+fn window(time: &Time<'_>, id: NodeId, conv: &Conv3d) -> Result<Motion, String> {
+    let read = time.flowing(id).next().map(|x| time.frames[&x].axis);
+    let axis = read.and_then(|axis| axis.checked_sub(2));
+    let axis = axis.ok_or("each frame of its result depends on all frames")?;
     let weight = time.graph.inputs_of(id).get(1).copied().flatten();
-    let kernel = weight.and_then(|w| time.graph.node(w).fact.shape[2].as_const());
-    match (kernel.unwrap_or(1), conv.stride[0], conv.pad[0]) {
-        (1, 1, 0) => Motion::Framewise,
-        (kernel, stride, zeros) => Motion::Window {
-            kernel,
-            stride: stride as i64,
-            zeros: zeros as i64,
+    let kernel = weight.and_then(|w| time.graph.node(w).fact.shape[2 + axis].as_const());
+    Ok(
+        match (kernel.unwrap_or(1), conv.stride[axis], conv.pad[axis]) {
+            (1, 1, 0) => Motion::Framewise,
+            (kernel, stride, zeros) => Motion::Window {
+                kernel,
+                stride: stride as i64,
+                zeros: zeros as i64,
+            },
         },
-    }
+    )
 }
 
 /// Frames are rows of the left matrix, or stand beside the matrices.
@@ -211,7 +216,7 @@ fn regrouped(time: &Time<'_>, id: NodeId, own: Frames) -> Result<Motion, String>
 }
 
 /// Whether each element of the result is made of the elements at its place.
-fn is_elementwise(op: &Op) -> bool {
+pub fn is_elementwise(op: &Op) -> bool {
     matches!(
         op,
         Op::Add(_)

@@ -6,6 +6,8 @@ use ltxc_ir::attrs::{Per, Source};
 use ltxc_ir::op::{Concat, Conv3d, Input, Pad, PadMode, Slice};
 use ltxc_ir::{Fact, Graph, GraphError, NodeId, Op, Origin, Size};
 
+use super::cut::swept;
+use super::keep;
 use super::motion::{Motion, Reach};
 use super::time::Time;
 use super::{Kind, State, StreamError};
@@ -24,6 +26,7 @@ pub fn build(time: &Time<'_>, kind: Kind) -> Result<(Graph, Vec<State>), StreamE
         kind,
         step,
         made: BTreeMap::new(),
+        again: BTreeMap::new(),
         seen: BTreeMap::new(),
         states: Vec::new(),
         kept: Vec::new(),
@@ -38,7 +41,7 @@ pub fn build(time: &Time<'_>, kind: Kind) -> Result<(Graph, Vec<State>), StreamE
     for (name, id) in std::mem::take(&mut builder.kept) {
         builder.step.output(&name, id);
     }
-    Ok((builder.step, builder.states))
+    Ok((swept(&builder.step)?, builder.states))
 }
 
 struct Builder<'a, 'g> {
@@ -47,6 +50,8 @@ struct Builder<'a, 'g> {
     step: Graph,
     /// The values of the step by those of the graph.
     made: BTreeMap<NodeId, NodeId>,
+    /// Values with frames before them that were made again, by those of the graph.
+    again: BTreeMap<NodeId, NodeId>,
     /// Values with some frames before them, by their names in the graph, which are the same in every step, and how many.
     seen: BTreeMap<(String, i64), NodeId>,
     states: Vec<State>,
@@ -67,8 +72,7 @@ impl Builder<'_, '_> {
             (Motion::Shorter { end }, Op::Slice(slice)) => self.shorter(id, end, &slice),
             (Motion::Window { zeros, .. }, Op::Conv3d(conv)) => {
                 let read = self.time.flowing(id).next().expect("a window reads frames");
-                let x = self.padded(id, self.made[&read], zeros)?;
-                inputs[0] = Some(self.window(id, read, x, motion)?);
+                inputs[0] = Some(self.window(id, read, motion, zeros)?);
                 let [_, rows, columns] = conv.pad;
                 let pad = [0, rows, columns];
                 self.copy(id, Conv3d { pad, ..conv }.into(), &inputs)
@@ -81,16 +85,17 @@ impl Builder<'_, '_> {
                         inputs[port] = Some(self.delayed(read, late)?);
                     }
                 }
-                let op = self.counted(id, op);
+                let op = self.counted(id, op, 0);
                 self.copy(id, op, &inputs)
             }
         }
     }
 
-    /// The operation with the number of frames that this step makes.
-    fn counted(&self, id: NodeId, mut op: Op) -> Op {
+    /// The operation with the number of frames that this step makes, and some before them.
+    fn counted(&self, id: NodeId, mut op: Op, before: i64) -> Op {
         let frames = self.time.frames[&id];
         let count = self.time.frames_at(frames, self.time.lags[&id], self.kind);
+        let count = count + Size::from(before);
         match &mut op {
             Op::Input(input) => input.shape[frames.axis] = count,
             Op::Reshape(reshape) => reshape.to[frames.axis] = count,
@@ -103,17 +108,21 @@ impl Builder<'_, '_> {
     /// More frames where the video begins and where it ends.
     fn longer(&mut self, id: NodeId, pad: &Pad) -> Result<NodeId, GraphError> {
         let read = self.time.flowing(id).next().expect("it reads frames");
+        match self.pad(pad) {
+            None => Ok(self.made[&read]),
+            Some(pad) => self.copy(id, pad.into(), &[Some(self.made[&read])]),
+        }
+    }
+
+    /// What of a padding over time falls into this step.
+    fn pad(&self, pad: &Pad) -> Option<Pad> {
         let before = if self.kind.begins() { pad.before } else { 0 };
         let after = if self.kind.ends() { pad.after } else { 0 };
-        if before + after == 0 {
-            return Ok(self.made[&read]);
-        }
-        let pad = Pad {
+        (before + after > 0).then(|| Pad {
             before,
             after,
             ..pad.clone()
-        };
-        self.copy(id, pad.into(), &[Some(self.made[&read])])
+        })
     }
 
     /// Fewer frames where the video begins and where it ends.
@@ -157,26 +166,25 @@ impl Builder<'_, '_> {
         &mut self,
         id: NodeId,
         read: NodeId,
-        x: NodeId,
         motion: Motion,
+        zeros: i64,
     ) -> Result<NodeId, GraphError> {
         let (frames, lag) = (self.time.frames[&read], self.time.lags[&read]);
         let reach = Reach::of(motion, frames, lag);
         let kept = reach.expect("the lag was computed from it").kept;
-        let name = match motion {
-            Motion::Window { zeros: 1.., .. } => format!("{}.padded", self.name(id)),
-            _ => self.name(read),
-        };
-        self.remembered(&name, x, frames.axis, kept)
+        if zeros == 0 {
+            return self.seen(read, kept);
+        }
+        let x = self.padded(id, self.made[&read], zeros)?;
+        self.remembered(&format!("{}.padded", self.name(id)), x, frames.axis, kept)
     }
 
     /// The frames of a value, `late` of them later.
     fn delayed(&mut self, read: NodeId, late: i64) -> Result<NodeId, GraphError> {
-        let (x, axis) = (self.made[&read], self.time.frames[&read].axis);
         if late == 0 || self.kind == Kind::Only {
-            return Ok(x);
+            return Ok(self.made[&read]);
         }
-        let all = self.remembered(&self.name(read), x, axis, late)?;
+        let (all, axis) = (self.seen(read, late)?, self.time.frames[&read].axis);
         match self.kind.ends() {
             true => Ok(all),
             false => self.slice(
@@ -187,6 +195,48 @@ impl Builder<'_, '_> {
                 Some(-late),
             ),
         }
+    }
+
+    /// A value with the `wanted` frames before those of this step in front, if it is not the first one.
+    fn seen(&mut self, id: NodeId, wanted: i64) -> Result<NodeId, GraphError> {
+        let (root, held) = self.time.kept.root(id);
+        let axis = self.time.frames[&root].axis;
+        let all = self.remembered(&self.name(root), self.made[&root], axis, held)?;
+        if self.kind.begins() {
+            return Ok(self.made[&id]);
+        }
+        self.again.insert(root, all);
+        let (all, axis) = (self.again(id, held)?, self.time.frames[&id].axis);
+        match held - wanted {
+            0 => Ok(all),
+            more => self.slice(&format!("{}.of", self.name(id)), all, axis, more, None),
+        }
+    }
+
+    /// A value with frames before those of this step in front, made of another that has `before` of them.
+    fn again(&mut self, id: NodeId, before: i64) -> Result<NodeId, GraphError> {
+        if let Some(known) = self.again.get(&id) {
+            return Ok(*known);
+        }
+        let source = keep::source(self.time, id).expect("a root lies before it");
+        let x = self.again(source, before)?;
+        let node = self.time.graph.node(id);
+        let op = match (&node.op, self.time.motions[&id]) {
+            (Op::Pad(pad), Motion::Longer { .. }) => self.pad(pad).map(Op::from),
+            (op, _) => Some(self.counted(id, op.clone(), before)),
+        };
+        let again = match op {
+            None => x,
+            Some(op) => {
+                let reads = self.time.graph.inputs_of(id).into_iter();
+                let made = |read: NodeId| if read == source { x } else { self.made[&read] };
+                let inputs: Vec<_> = reads.map(|read| read.map(made)).collect();
+                let name = self.free(&format!("{}.again", node.name));
+                self.step.add(&name, op, &inputs, node.origin.clone())?
+            }
+        };
+        self.again.insert(id, again);
+        Ok(again)
     }
 
     /// A value with the last `kept` frames of the step before in front; it leaves as many for the next.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use ltxc_ir::{Graph, NodeId, Size};
 
+use super::keep::Kept;
 use super::motion::{self, Motion};
 use super::{Flow, Kind, StreamError};
 
@@ -29,28 +30,46 @@ pub(super) struct Time<'g> {
     pub motions: BTreeMap<NodeId, Motion>,
     /// How many frames less than have come in have left, before the end.
     pub lags: BTreeMap<NodeId, i64>,
+    /// What is handed from step to step.
+    pub kept: Kept,
+    /// Frames that the slowest value has in a unit of the graph's size.
+    pub unit: i64,
 }
 
 impl<'g> Time<'g> {
+    /// How frames of a video come and go.
     pub fn of(graph: &'g Graph) -> Result<Self, StreamError> {
         let mut named = graph.sizes.0.iter().filter(|(_, range)| range.time);
         let (Some((symbol, _)), None) = (named.next(), named.next()) else {
             return Err(StreamError::Timeless(graph.name.clone()));
         };
+        let mut time = Self::along(graph, symbol)?;
+        for id in graph.order() {
+            if let Some(motion) = time.motions.get(&id).copied() {
+                let lag = motion::lag(&time, id, motion).map_err(|why| time.refusal(id, why))?;
+                time.lags.insert(id, lag);
+            }
+        }
+        time.kept = Kept::of(&time);
+        Ok(time)
+    }
+
+    /// What operations do along a size, whatever it counts.
+    pub fn along(graph: &'g Graph, symbol: &str) -> Result<Self, StreamError> {
         let mut time = Self {
             graph,
-            symbol: symbol.clone(),
+            symbol: symbol.to_owned(),
             frames: BTreeMap::new(),
             motions: BTreeMap::new(),
             lags: BTreeMap::new(),
+            kept: Kept::default(),
+            unit: 1,
         };
         time.count()?;
         for id in graph.order() {
             if time.frames.contains_key(&id) {
                 let motion = motion::of(&time, id).map_err(|why| time.refusal(id, why))?;
-                let lag = motion::lag(&time, id, motion).map_err(|why| time.refusal(id, why))?;
                 time.motions.insert(id, motion);
-                time.lags.insert(id, lag);
             } else if time.flowing(id).next().is_some() || graph.is_output(id) {
                 let why = "it has no frames, and would be made of all of the video's";
                 return Err(time.refusal(id, why.to_owned()));
@@ -89,6 +108,7 @@ impl<'g> Time<'g> {
             frames.rate /= slowest.rate;
             frames.offset -= frames.rate * slowest.offset;
         }
+        self.unit = slowest.rate;
         Ok(())
     }
 
@@ -109,14 +129,18 @@ impl<'g> Time<'g> {
         Size::symbol(&self.symbol) * Size::from(frames.rate) + Size::from(begun + ended)
     }
 
-    /// The smallest number of units with which every value of a step has a frame.
+    /// The smallest number of units with which every value of a step has a frame, and a first step as many as others
+    /// are made again of.
     pub fn least(&self, kind: Kind) -> i64 {
-        let needs = |(id, frames): (&NodeId, &Frames)| {
-            let fixed = self.frames_at(*frames, self.lags[id], kind);
+        let needs = |(id, least): (NodeId, i64)| {
+            let frames = self.frames[&id];
+            let fixed = self.frames_at(frames, self.lags[&id], kind);
             let fixed = fixed.eval(&|_| Some(0)).unwrap_or(0);
-            (1 - fixed + frames.rate - 1).div_euclid(frames.rate)
+            (least - fixed + frames.rate - 1).div_euclid(frames.rate)
         };
-        self.frames.iter().map(needs).fold(1, i64::max)
+        let shared = self.kept.shared().filter(|_| kind == Kind::First);
+        let each = self.frames.keys().map(|id| (*id, 1));
+        each.chain(shared).map(needs).fold(1, i64::max)
     }
 
     pub fn inputs(&self) -> Vec<Flow> {
