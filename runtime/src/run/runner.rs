@@ -208,10 +208,6 @@ impl Runner {
     }
 
     /// A model file of the bundle, ready to run.
-    pub(super) fn model(&self, file: &str) -> Result<Box<dyn Session>, RunError> {
-        self.model_for(file, Calls::Many)
-    }
-
     fn model_for(&self, file: &str, calls: Calls) -> Result<Box<dyn Session>, RunError> {
         Ok(self.backend.load_for(&self.bundle.path(file), calls)?)
     }
@@ -228,9 +224,9 @@ impl Runner {
         }
     }
 
-    /// As [`Self::model`], for one of many that take turns.
-    pub(super) fn model_frugal(&self, file: &str) -> Result<Box<dyn Session>, RunError> {
-        Ok(self.backend.load_for(&self.bundle.path(file), Calls::Turns)?)
+    /// A model file of the bundle, ready to run in turn with others.
+    pub(super) fn model_in_turns(&self, file: &str) -> Result<Box<dyn Session>, RunError> {
+        self.model_for(file, Calls::Turns)
     }
 
     pub(super) fn spec(&self, name: &str) -> Result<&Spec, RunError> {

@@ -315,7 +315,7 @@ impl<'r> Stage<'r> {
             Step::Only => &models.only,
         };
         self.loaded = None;
-        self.loaded = Some((step, runner.model_frugal(model)?));
+        self.loaded = Some((step, runner.model_in_turns(model)?));
         Ok(())
     }
 

@@ -97,8 +97,7 @@ fn the_choice_is_said() {
             "transformer (40.0 MB) is loaded again for `latents`"
         ]
     );
-    let why =
-        "transformer (40.0 MB) and vae_decoder (12.0 MB) need more than 45.0 MB";
+    let why = "transformer (40.0 MB) and vae_decoder (12.0 MB) need more than 45.0 MB";
     assert_eq!(order, Order::After(Some(why.to_owned())));
     let (words, order) = said(100 * MB);
     assert_eq!(words, ["transformer (40.0 MB) stays loaded for `latents`"]);

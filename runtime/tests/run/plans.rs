@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use ltxc_bundle::{
     Component, DecodeVideo, Denoise, EncodeText, Flow, Manifest, ModelFacts, Pass, Plan, Port,
-    PrepareLatents, Settings, SizeLimits, Stage, StageOp, StepModels, StreamStage, TargetInfo,
-    UpscaleLatents, VERSION,
+    PrepareLatents, Settings, SizeLimits, Stage, StageMemory, StageOp, StepModels, Stream,
+    StreamStage, TargetInfo, UpscaleLatents, VERSION,
 };
 
 pub const CHANNELS: usize = 16;
@@ -226,7 +226,8 @@ pub fn streaming(mut manifest: Manifest) -> Manifest {
         offset,
     };
     let others = decoder.inputs.iter().map(|port| port.name.clone());
-    decoder.stream = vec![StreamStage {
+    let nothing = || "0".to_owned();
+    let stage = StreamStage {
         models: StepModels {
             first: model("first"),
             next: model("next"),
@@ -234,11 +235,27 @@ pub fn streaming(mut manifest: Manifest) -> Manifest {
             only: model("only"),
         },
         inputs: others.filter(|name| name != "latents").collect(),
-        frames: flow("latents", 1, 0),
-        output: flow("video", 8, -7),
+        frames: vec![flow("latents", 1, 0)],
+        outputs: vec![flow("video", 8, -7)],
         states: Vec::new(),
         least: 1,
-    }];
+        sides: None,
+        memory: StageMemory {
+            unit: "frames".to_owned(),
+            weights: 0,
+            states: nothing(),
+            results: nothing(),
+            first: vec![nothing()],
+            next: vec![nothing()],
+            last: vec![nothing()],
+            only: vec![nothing()],
+        },
+    };
+    decoder.stream = Some(Stream {
+        frames: vec![flow("latents", 1, 0)],
+        whole: vec![nothing()],
+        stages: vec![stage],
+    });
     manifest
 }
 

@@ -198,12 +198,7 @@ fn sizes(planned: &[Planned], job: &Job) -> Value {
 }
 
 /// What was made; the seconds are those until the first frames were decoded, and all.
-fn report(
-    planned: &[Planned],
-    job: &Job,
-    stages: &[StageTime],
-    [first, all]: [f64; 2],
-) -> Value {
+fn report(planned: &[Planned], job: &Job, stages: &[StageTime], [first, all]: [f64; 2]) -> Value {
     let mut report = sizes(planned, job);
     report["stages"] = json!(stages);
     report["first_frame_seconds"] = json!(first);
