@@ -64,12 +64,13 @@ impl<'a> Files<'a> {
 
     /// Why a run failed, and where the frames are that it made.
     pub fn failed(&self, error: RunError) -> Failure {
+        let kept = self.part.as_deref().map(|part| {
+            let part = part.display();
+            format!("{error}; the frames that were there by then are in {part}")
+        });
         let error = anyhow::Error::new(error);
-        Failure::Input(match &self.part {
-            Some(part) => anyhow::anyhow!(
-                "{error}; the frames that were there by then are in {}",
-                part.display()
-            ),
+        Failure::Input(match kept {
+            Some(kept) => error.context(kept),
             None => error,
         })
     }
