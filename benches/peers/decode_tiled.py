@@ -5,14 +5,15 @@
 
 The 0.9.8 decoder with seeded weights, --base-channels wide (released: 128), on random latents. diffusers decodes whole and
 as `enable_tiling` and framewise decoding do it (tiles of 128 pixels by 96, 16 frames by 8); OpenVINO runs the exported
-graph whole. Everything that decodes whole stops at --most frames. Each runs in a process of its own, with its start and
-loading in time and memory. The error is that against diffusers whole, in dB (PSNR over the range of the video); none where
+graph whole. Everything that decodes whole stops at --most frames. Each runs in a process of its own; time is that of the
+decode, for ours with the loading of all models, and memory also stands without what was there before it. The error is that against diffusers whole, in dB (PSNR over the range of the video); none where
 diffusers was not run whole. Prints one JSON object.
 """
 import argparse
 import json
 import os
 import pathlib
+import resource
 import subprocess
 import sys
 import tempfile
@@ -27,14 +28,15 @@ HERE = pathlib.Path(__file__).resolve().parent
 
 
 def run(command):
-    """(seconds, peak resident MiB) of a process."""
-    begin = time.perf_counter()
-    child = subprocess.Popen([str(part) for part in command], stdout=subprocess.DEVNULL)
+    """(seconds of the decode, peak resident MiB, MiB before the decode) of a process."""
+    child = subprocess.Popen([str(part) for part in command], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    said = child.stdout.read()
     _, status, usage = os.wait4(child.pid, 0)
     child.returncode = os.waitstatus_to_exitcode(status)
     if child.returncode:
         raise SystemExit(f"{command} ended with {child.returncode}")
-    return round(time.perf_counter() - begin, 2), round(usage.ru_maxrss / 1024)
+    seconds, before = (json.loads(said.splitlines()[-1]) + [0])[:2] if said.startswith("[") else (0, 0)
+    return round(seconds, 2), round(usage.ru_maxrss / 1024), round(before)
 
 
 def diffusers_vae(module, tiled):
@@ -58,7 +60,6 @@ def play(args, folder, frames):
     files = peers.Files(folder / "c.safetensors", folder / f"i{frames}.safetensors", folder / "unused", folder / f"onnx{frames}" / "model.onnx")
     if args.play == "openvino":
         step, _ = peers.prepare_openvino(vae_decode.CASE, args, files)
-        video = torch.from_numpy(numpy.array(step()))
     else:
         module, inputs = peers.load(vae_decode.CASE, args, files)
         if args.play == "export":
@@ -66,8 +67,11 @@ def play(args, folder, frames):
         vae = diffusers_vae(module, args.play == "tiled")
         shape = (1, -1, 1, 1, 1)
         latents = inputs["latents"] * module.latents_std.view(shape) + module.latents_mean.view(shape)
-        video = vae.decode(latents, inputs["timestep"], return_dict=False)[0]
-    save_file({"video": video.contiguous()}, folder / "out.safetensors")
+        step = lambda: vae.decode(latents, inputs["timestep"], return_dict=False)[0]
+    before, begin = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, time.perf_counter()
+    video = step()
+    print(json.dumps([time.perf_counter() - begin, before]))
+    save_file({"video": torch.as_tensor(numpy.array(video)).contiguous()}, folder / "out.safetensors")
     return 0
 
 
@@ -85,7 +89,7 @@ def error(out, expected):
 def rows(args, folder, frames):
     """A result for every contestant."""
     own = [sys.executable, __file__, *sys.argv[1:], "--folder", folder, "--frames", frames, "--play"]
-    exec_ = [args.ltxc, "exec", folder / "bundle", "vae_decoder", "--input", folder / f"i{frames}.safetensors", "--threads", args.threads, "-o", folder / "out.safetensors"]
+    exec_ = [args.ltxc, "exec", folder / "bundle", "vae_decoder", "--input", folder / f"i{frames}.safetensors", "--threads", args.threads, "-o", folder / "out.safetensors", "--json"]
     whole = {"diffusers": own + ["whole"], "openvino": own + ["openvino"], "ltxc": exec_}
     pieces = {"diffusers, tiled": own + ["tiled"], "ltxc, 4 latent frames at a time": exec_ + ["--pieces", "4"], "ltxc, 1 at a time": exec_ + ["--pieces", "1"],
               f"ltxc, {args.budget}": exec_ + ["--memory-budget", args.budget]}
@@ -93,13 +97,13 @@ def rows(args, folder, frames):
     if frames <= args.most:
         run(own + ["export"])
     for name, command in {**(whole if frames <= args.most else {}), **pieces}.items():
-        seconds, mebibytes = run(command)
+        seconds, mebibytes, before = run(command)
         if name == "diffusers":
             (folder / "out.safetensors").rename(expected)
             psnr = None
         else:
             psnr = error(folder / "out.safetensors", expected)
-        row = {"frames": frames, "what": name, "seconds": seconds, "peak_mib": mebibytes, "psnr_db": psnr}
+        row = {"frames": frames, "what": name, "seconds": seconds, "peak_mib": mebibytes, "of_decode_mib": mebibytes - before, "psnr_db": psnr}
         print(row, file=sys.stderr, flush=True)
         yield row
 

@@ -1,0 +1,1 @@
+compile presets/shapes.yaml --memory-budget 1GB -o $TMP/x.bundle
