@@ -13,7 +13,6 @@ import argparse
 import json
 import os
 import pathlib
-import resource
 import subprocess
 import sys
 import tempfile
@@ -35,8 +34,14 @@ def run(command):
     child.returncode = os.waitstatus_to_exitcode(status)
     if child.returncode:
         raise SystemExit(f"{command} ended with {child.returncode}")
-    seconds, before = (json.loads(said.splitlines()[-1]) + [0])[:2] if said.startswith("[") else (0, 0)
-    return round(seconds, 2), round(usage.ru_maxrss / 1024), round(before)
+    seconds, before, peak = (json.loads(said.splitlines()[-1]) + [0, usage.ru_maxrss / 1024])[:3] if said.startswith("[") else (0, 0, 0)
+    return round(seconds, 2), round(peak), round(before)
+
+
+def resident(what):
+    """VmRSS or VmHWM of this process, MiB."""
+    lines = pathlib.Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(what))
 
 
 def diffusers_vae(module, tiled):
@@ -68,9 +73,10 @@ def play(args, folder, frames):
         shape = (1, -1, 1, 1, 1)
         latents = inputs["latents"] * module.latents_std.view(shape) + module.latents_mean.view(shape)
         step = lambda: vae.decode(latents, inputs["timestep"], return_dict=False)[0]
-    before, begin = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, time.perf_counter()
+    pathlib.Path("/proc/self/clear_refs").write_text("5")  # the peak of the imports does not count
+    before, begin = resident("VmRSS"), time.perf_counter()
     video = step()
-    print(json.dumps([time.perf_counter() - begin, before]))
+    print(json.dumps([time.perf_counter() - begin, before, resident("VmHWM")]))
     save_file({"video": torch.as_tensor(numpy.array(video)).contiguous()}, folder / "out.safetensors")
     return 0
 

@@ -16,6 +16,8 @@ use super::size::Size;
 const STEP: u64 = 1 << 28;
 /// Pixels that a step computes at least where the program chooses: fewer would not keep a processor busy.
 const PIXELS: usize = 1 << 22;
+/// A tile is at least so many times as long as its margin on one side: half of it is kept.
+const MARGINS: usize = 4;
 /// Attempts to come below a budget.
 const ATTEMPTS: usize = 256;
 
@@ -297,6 +299,7 @@ impl<'a> Planner<'a> {
 
     /// One more tile along the side on which a tile is longer.
     fn split(&self, at: usize, cut: StageCut) -> Option<StageCut> {
+        let sides = self.stages[at].sides.as_ref()?;
         let window = self.window(at, cut.tiles)?;
         let order = if window[0] >= window[1] {
             [0, 1]
@@ -306,8 +309,9 @@ impl<'a> Planner<'a> {
         order.into_iter().find_map(|side| {
             let mut tiles = cut.tiles;
             tiles[side] += 1;
-            let smaller = self.window(at, tiles)?[side] < window[side];
-            smaller.then_some(StageCut { tiles, ..cut })
+            let (length, halo) = (self.window(at, tiles)?[side], sides[side].halo);
+            let worth = length < window[side] && length >= MARGINS * halo;
+            worth.then_some(StageCut { tiles, ..cut })
         })
     }
 

@@ -88,10 +88,12 @@ fn headline(name: &str, part: &Compiled, parts: usize) -> Outcome {
 fn in_pieces(stages: &[Stage]) -> String {
     let bytes = stages.iter().map(Stage::state_bytes);
     let bytes = bytes.fold(Size::from(0), |sum, bytes| sum + bytes);
+    let given = stages.first().and_then(|stage| stage.inputs.first());
     format!(
-        "{} stages; the first frames come after {} latent frames; keeps {bytes} bytes",
+        "{} stages; the first frames come after {} of `{}`; keeps {bytes} bytes",
         stages.len(),
-        latency(stages)
+        latency(stages),
+        given.map_or("", |flow| &flow.name)
     )
 }
 
