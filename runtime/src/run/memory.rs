@@ -67,7 +67,7 @@ impl Runner {
     /// those of its weights where they are not known.
     pub(super) fn beside(&self, components: [&str; 2], second: Option<u64>) -> Result<(), String> {
         let mut weights = components.map(|name| self.weights(name));
-        weights[1] = second.unwrap_or(weights[1]);
+        weights[1] = second.map_or(weights[1], |bytes| bytes.max(weights[1]));
         match self.memory() {
             Some(most) if weights.iter().sum::<u64>() > most => Err(format!(
                 "{} ({}) and {} ({}) need more than {}",
