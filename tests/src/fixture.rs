@@ -72,7 +72,7 @@ pub fn capable() -> Capabilities {
         fp8_weights: true,
         memory: ltxc_passes::memory::MemoryModel::default(),
         dynamic_int8: true,
-        quantized_products: vec![Dtype::I8, Dtype::F8e4m3],
+        quantized_products: vec![Dtype::I8, Dtype::F8e4m3, Dtype::F4e2m1],
         unsigned_int8: false,
         int4_weights: Some(Int4Form::OrtMatmulNbits),
         floats: vec![Dtype::F32, Dtype::F16, Dtype::Bf16],

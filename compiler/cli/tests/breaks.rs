@@ -297,7 +297,8 @@ fn what_makes_no_sense_is_misuse() {
     let ran = ltxc(&["compile", "presets/shapes.yaml", "--memory-budget", "1GB"]);
     assert_eq!(ran.code, Some(2), "{}", ran.stderr);
     assert!(
-        ran.stderr.contains("add --size, or give --memory-budget to the run"),
+        ran.stderr
+            .contains("add --size, or give --memory-budget to the run"),
         "{}",
         ran.stderr
     );
