@@ -131,11 +131,6 @@ fn every_order_of_work_makes_the_same_video() {
             vec!["--memory-budget", "2GB"],
             "while the rest is denoised",
         ),
-        (
-            "threads.mp4",
-            vec!["--threads", "1"],
-            "while the rest is denoised",
-        ),
     ] {
         let (found, ran) = made(&tmp, name, &more);
         assert!(ran.stderr.contains(words), "{name}: {}", ran.stderr);

@@ -253,11 +253,8 @@ fn long_videos_are_decoded_and_encoded_in_pieces_as_they_are_at_once() {
             let inputs: BTreeMap<_, _> =
                 ports.map(|port| (port.name.clone(), waves(port))).collect();
             let whole = case.runner.exec(component, inputs.clone()).unwrap();
-            let frames = NonZeroUsize::new(1);
-            let plain = case.runner.exec_cuts(component, &inputs, frames, None);
-            let plain = plain.unwrap().unwrap();
-            let less = plain.bytes - plain.step / 4;
-            for (most, budget) in [(2, None), (1, Some(less))] {
+            let tiled = budget_for_tiles(case, component, &inputs);
+            for (most, budget) in [(2, None), (1, Some(tiled))] {
                 let pieces = in_pieces(case, component, &inputs, most, budget);
                 assert!(pieces.keys().eq(whole.keys()));
                 for (name, whole) in &whole {
@@ -271,6 +268,18 @@ fn long_videos_are_decoded_and_encoded_in_pieces_as_they_are_at_once() {
         }
     }
     errors.finish();
+}
+
+/// The largest budget, by tenths, that asks for tiles after frames have come one at a time.
+fn budget_for_tiles(case: &Case, component: &str, inputs: &BTreeMap<String, Tensor>) -> u64 {
+    let cuts = |budget| {
+        let cuts = (case.runner).exec_cuts(component, inputs, NonZeroUsize::new(1), budget);
+        cuts.unwrap().unwrap()
+    };
+    let plain = cuts(None).bytes;
+    let budgets = (1..10).map(|tenths| plain - plain / 10 * tenths);
+    let mut tiled = budgets.filter(|budget| cuts(Some(*budget)).tiles() != [1, 1]);
+    tiled.next().unwrap()
 }
 
 /// Numbers between -1 and 1 for an input, of 12 latent frames, 5 rows and 4 columns.
