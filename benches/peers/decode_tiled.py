@@ -11,7 +11,6 @@ diffusers was not run whole. Prints one JSON object.
 """
 import argparse
 import json
-import os
 import pathlib
 import subprocess
 import sys
@@ -26,15 +25,18 @@ import vae_decode
 HERE = pathlib.Path(__file__).resolve().parent
 
 
+# A process inherits the peak of the one that starts it, so a small one stands between.
+WATCH = "import resource,subprocess,sys; code=subprocess.call(sys.argv[1:]); print(); print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss/1024); sys.exit(code)"
+
+
 def run(command):
     """(seconds of the decode, peak resident MiB, MiB before the decode) of a process."""
-    child = subprocess.Popen([str(part) for part in command], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    said = child.stdout.read()
-    _, status, usage = os.wait4(child.pid, 0)
-    child.returncode = os.waitstatus_to_exitcode(status)
+    watched = [sys.executable, "-c", WATCH, *(str(part) for part in command)]
+    child = subprocess.run(watched, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     if child.returncode:
         raise SystemExit(f"{command} ended with {child.returncode}")
-    seconds, before, peak = (json.loads(said.splitlines()[-1]) + [0, usage.ru_maxrss / 1024])[:3] if said.startswith("[") else (0, 0, 0)
+    *said, peak = [line for line in child.stdout.splitlines() if line]
+    seconds, before, peak = (json.loads(said[-1]) + [0, float(peak)])[:3] if said and said[-1].startswith("[") else (0, 0, 0)
     return round(seconds, 2), round(peak), round(before)
 
 
