@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use ltxc_front::{Diagnostic, RecipeFile};
+pub use ltxc_passes::Reach;
 use serde::{Deserialize, Serialize};
 
 use crate::compile::{CompileOptions, base_of};
@@ -19,30 +20,6 @@ const LISTED: usize = 5;
 
 /// How far the inputs of each layer reach, by the key of its weight.
 pub type Magnitudes = BTreeMap<String, Reach>;
-
-/// How far the inputs of a layer reach.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(untagged, deny_unknown_fields)]
-pub enum Reach {
-    /// The largest magnitude.
-    Plain(f32),
-    /// The largest magnitude once each input is divided by two to the power of its number here.
-    Smooth {
-        /// The largest magnitude after that.
-        largest: f32,
-        /// The powers, one for each input.
-        smooth: Vec<i8>,
-    },
-}
-
-impl Reach {
-    /// The magnitude to quantise for.
-    pub fn largest(&self) -> f32 {
-        match self {
-            Self::Plain(largest) | Self::Smooth { largest, .. } => *largest,
-        }
-    }
-}
 
 /// A file of scales.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

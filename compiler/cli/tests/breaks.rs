@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use common::{Ran, command, copy_of_shapes, limited, ltxc, run, shapes};
+use common::{Ran, command, copy_of_shapes, killed, limited, ltxc, run, shapes};
 use ltxc_runtime::media::read::{self, ReadOptions};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -46,20 +46,6 @@ fn made(tmp: &TempDir, name: &str, more: &[&str]) -> (Vec<u8>, Ran) {
     let ran = ltxc(&arguments(shapes(), &out, more));
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
     (fs::read(out).unwrap(), ran)
-}
-
-/// Starts a run and kills it after a while; says whether it was still at work.
-fn killed(arguments: &[&str], after: Duration) -> bool {
-    let mut child = command(arguments)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    std::thread::sleep(after);
-    let early = child.try_wait().unwrap().is_none();
-    child.kill().unwrap();
-    child.wait().unwrap();
-    early
 }
 
 #[test]

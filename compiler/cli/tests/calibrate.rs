@@ -6,7 +6,7 @@ mod common;
 use std::fs;
 use std::path::Path;
 
-use common::{ltxc, shapes};
+use common::{copy_of_shapes, ltxc, shapes};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -20,9 +20,8 @@ fn calibrate_with(folder: &Path, options: &[&str]) -> Value {
     fs::write(&prompts, "a red circle moves right on a blue background\n").unwrap();
     // Beside the bundle there are files while it is calibrated.
     let bundle = folder.join("floats.bundle");
-    fs::create_dir_all(&bundle).unwrap();
-    for file in fs::read_dir(shapes()).unwrap().flatten() {
-        fs::copy(file.path(), bundle.join(file.file_name())).unwrap();
+    if !bundle.exists() {
+        copy_of_shapes(&bundle);
     }
     let what = [
         "calibrate",

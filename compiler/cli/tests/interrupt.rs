@@ -10,30 +10,21 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use common::safetensors::project_of_matrices;
-use common::{command, limited, ltxc, run, shapes};
+use common::{command, killed, limited, ltxc, run, shapes};
 use ltxc_runtime::media::read::{ReadOptions, open};
 use tempfile::TempDir;
 
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// Starts a compile of a checkpoint large enough to be interrupted, and kills it after a while.
-fn killed(preset: &str, out: &Path, after: Duration) -> bool {
-    let mut child = command(&["compile", preset, "-o", out.to_str().unwrap()])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    std::thread::sleep(after);
-    let early = child.try_wait().unwrap().is_none();
-    child.kill().unwrap();
-    child.wait().unwrap();
-    early
+/// A compile, long enough to be interrupted.
+fn compile<'a>(preset: &'a str, out: &'a Path) -> [&'a str; 4] {
+    ["compile", preset, "-o", out.to_str().unwrap()]
 }
 
 /// Points in time that are spread over the whole compile and a little beyond.
 fn moments(preset: &str, out: &Path) -> Vec<Duration> {
     let start = Instant::now();
-    ltxc(&["compile", preset, "-o", out.to_str().unwrap()]).fine();
+    ltxc(&compile(preset, out)).fine();
     let whole = start.elapsed();
     (0..24).map(|i| whole * i / 22).collect()
 }
@@ -49,7 +40,7 @@ fn a_killed_compile_leaves_no_bundle_or_a_whole_one() {
     let mut interrupted = 0;
     for after in moments(&preset, &tmp.path().join("first.bundle")) {
         let out = tmp.path().join(format!("{}.bundle", after.as_nanos()));
-        interrupted += usize::from(killed(&preset, &out, after));
+        interrupted += usize::from(killed(&compile(&preset, &out), after));
         if out.exists() {
             verified(&out);
         }
@@ -66,7 +57,7 @@ fn a_killed_compile_leaves_an_older_bundle_whole() {
     let preset = project_of_matrices(tmp.path(), 8);
     let out = tmp.path().join("old.bundle");
     for after in moments(&preset, &out) {
-        killed(&preset, &out, after);
+        killed(&compile(&preset, &out), after);
         verified(&out);
     }
 }

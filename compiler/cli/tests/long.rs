@@ -6,7 +6,7 @@ mod common;
 use std::fs;
 use std::path::Path;
 
-use common::{ltxc, shapes};
+use common::{ltxc, saved_latents, shapes};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -32,21 +32,7 @@ fn arguments<'a>(more: &[&'a str]) -> Vec<&'a str> {
 
 /// The latents of a run, by latent frame.
 fn latents(more: &[&str]) -> Vec<Vec<f32>> {
-    let tmp = TempDir::new().unwrap();
-    let (file, out) = (tmp.path().join("a.safetensors"), tmp.path().join("a.png"));
-    let saved = [
-        "--save-latents",
-        file.to_str().unwrap(),
-        "-o",
-        out.to_str().unwrap(),
-    ];
-    ltxc(&arguments(&[more, &saved].concat())).fine();
-    let bytes = fs::read(file).unwrap();
-    let header = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
-    let numbers = bytes[8 + header..].chunks_exact(4);
-    let numbers: Vec<f32> = numbers
-        .map(|n| f32::from_le_bytes(n.try_into().unwrap()))
-        .collect();
+    let numbers = saved_latents(&arguments(more));
     let of_channel = numbers.len() / CHANNELS;
     let of_frame = |frame: usize| {
         let channels = numbers.chunks_exact(of_channel);

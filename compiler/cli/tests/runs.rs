@@ -8,7 +8,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use common::{ltxc, root, shapes};
+use common::{ltxc, root, saved_latents, shapes};
 use ltxc_runtime::media::read::{self, ReadOptions};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -264,23 +264,8 @@ fn a_single_frame_is_a_picture() {
     );
 }
 
-/// The latents that a run saves: the numbers behind the header.
 fn latents(run: &[&str], more: &[&str]) -> Vec<f32> {
-    let tmp = TempDir::new().unwrap();
-    let (file, out) = (tmp.path().join("a.safetensors"), tmp.path().join("a.png"));
-    let saved = [
-        "--save-latents",
-        file.to_str().unwrap(),
-        "-o",
-        out.to_str().unwrap(),
-    ];
-    ltxc(&[run, more, &saved].concat()).fine();
-    let bytes = fs::read(file).unwrap();
-    let header = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
-    let numbers = bytes[8 + header..].chunks_exact(4);
-    numbers
-        .map(|n| f32::from_le_bytes(n.try_into().unwrap()))
-        .collect()
+    saved_latents(&[run, more].concat())
 }
 
 /// A bundle for one size makes the same video as one for all, by default at its size, and refuses every other.

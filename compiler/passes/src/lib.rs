@@ -30,6 +30,7 @@ pub mod transforms;
 
 pub use driver::{explain, run};
 pub use error::PassError;
+pub use linear::Reach;
 pub use matched::Match;
 pub use report::{Decline, PassReport, difference};
 pub use rule::{Declined, Fidelity, Meta, Roots, Rule, Verdict};

@@ -72,6 +72,21 @@ pub fn in_windows() -> Settings {
     }
 }
 
+/// The same for two passes, of which the second takes one step.
+pub fn in_two_passes() -> Settings {
+    Settings {
+        height: Some(192),
+        width: Some(192),
+        timesteps: None,
+        steps: Some(2),
+        second_pass: Some(Box::new(Settings {
+            timesteps: Some(vec![0.5]),
+            ..Settings::default()
+        })),
+        ..in_windows()
+    }
+}
+
 pub fn run(
     bench: &Bench,
     job: &Job,
@@ -433,17 +448,7 @@ fn a_preview_is_there_before_the_video() {
 #[test]
 fn a_preview_of_two_passes_shows_the_first() {
     let bench = bench(two_passes("spatial_upscaler"), false);
-    let job = bench.job(Settings {
-        height: Some(192),
-        width: Some(192),
-        timesteps: None,
-        steps: Some(2),
-        second_pass: Some(Box::new(Settings {
-            timesteps: Some(vec![0.5]),
-            ..Settings::default()
-        })),
-        ..in_windows()
-    });
+    let job = bench.job(in_two_passes());
     let (mut keeps, mut preview) = (Keeps::default(), Keeps::default());
     let aside = Aside {
         state: None,

@@ -1,10 +1,10 @@
 //! What stays in memory between stages, by a budget of weights.
 
-use ltxc_bundle::{Manifest, Settings};
+use ltxc_bundle::Manifest;
 use ltxc_runtime::run::{Aside, Order};
 
 use super::bench::Bench;
-use super::beside::{Keeps, bench, in_windows, run};
+use super::beside::{Keeps, bench, in_two_passes, run};
 use super::plans::two_passes;
 
 const MB: u64 = 1_000_000;
@@ -23,20 +23,6 @@ fn weighed() -> Manifest {
         component.weight_dtypes = [(dtype.to_owned(), bytes * MB)].into();
     }
     manifest
-}
-
-fn settings() -> Settings {
-    Settings {
-        height: Some(192),
-        width: Some(192),
-        timesteps: None,
-        steps: Some(2),
-        second_pass: Some(Box::new(Settings {
-            timesteps: Some(vec![0.5]),
-            ..Settings::default()
-        })),
-        ..in_windows()
-    }
 }
 
 fn within(budget: Option<u64>) -> Bench {
@@ -63,7 +49,7 @@ fn what_is_needed_next_stays_as_far_as_memory_reaches() {
         (Some(1000 * MB), 1, 1, true),
     ] {
         let bench = within(budget);
-        let job = bench.job(settings());
+        let job = bench.job(in_two_passes());
         let order = bench.runner.order(&job, 1).unwrap();
         assert_eq!(order == Order::Beside, beside, "{budget:?}: {order:?}");
         let mut keeps = Keeps::default();
@@ -83,7 +69,7 @@ fn what_is_needed_next_stays_as_far_as_memory_reaches() {
 fn the_choice_is_said() {
     let said = |budget| {
         let bench = within(Some(budget));
-        let job = bench.job(settings());
+        let job = bench.job(in_two_passes());
         (
             bench.runner.memory_words(&job),
             bench.runner.order(&job, 1).unwrap(),

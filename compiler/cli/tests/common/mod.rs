@@ -114,6 +114,39 @@ fn resident(id: u32) -> Option<u64> {
     line.split_whitespace().nth(1)?.parse().ok()
 }
 
+/// Starts the program and kills it after a while; says whether it was still at work.
+pub fn killed(arguments: &[&str], after: Duration) -> bool {
+    let mut child = command(arguments)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    std::thread::sleep(after);
+    let early = child.try_wait().unwrap().is_none();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    early
+}
+
+/// The latents that a run saves: the numbers behind the header.
+pub fn saved_latents(run: &[&str]) -> Vec<f32> {
+    let tmp = tempfile::TempDir::new().unwrap();
+    let (file, out) = (tmp.path().join("a.safetensors"), tmp.path().join("a.png"));
+    let saved = [
+        "--save-latents",
+        file.to_str().unwrap(),
+        "-o",
+        out.to_str().unwrap(),
+    ];
+    ltxc(&[run, &saved].concat()).fine();
+    let bytes = fs::read(file).unwrap();
+    let header = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let numbers = bytes[8 + header..].chunks_exact(4);
+    numbers
+        .map(|n| f32::from_le_bytes(n.try_into().unwrap()))
+        .collect()
+}
+
 /// The bundle of the tiny model, compiled once for each test program.
 pub fn shapes() -> &'static Path {
     static BUNDLE: OnceLock<PathBuf> = OnceLock::new();
