@@ -47,18 +47,20 @@ macro_rules! elements {
                 match self { $(Data::$variant(values) => values.len(),)* }
             }
 
-            /// Runs of elements behind one another, by where they begin and how many they are.
-            fn runs(&self, runs: &mut dyn Iterator<Item = (usize, usize)>) -> Data {
-                match self { $(Data::$variant(values) => {
-                    let runs = runs.flat_map(|(start, count)| &values[start..start + count]);
-                    Data::$variant(runs.copied().collect())
-                })* }
+            /// So many elements, all zero.
+            fn zeros(dtype: DType, len: usize) -> Data {
+                match dtype { $(DType::$variant => Data::$variant(vec![<$type>::default(); len]),)* }
             }
 
-            /// Appends the elements of another of the same type; says whether it is.
-            fn append(&mut self, other: &Data) -> bool {
-                match (self, other) {
-                    $((Data::$variant(values), Data::$variant(more)) => values.extend_from_slice(more),)*
+            /// Copies runs of another's elements, by where they go, where they come from and how many they are. Says
+            /// whether both are of one type.
+            fn copy(&mut self, from: &Data, runs: impl Iterator<Item = (usize, usize, usize)>) -> bool {
+                match (self, from) {
+                    $((Data::$variant(to), Data::$variant(from)) => {
+                        for (at, start, count) in runs {
+                            to[at..at + count].copy_from_slice(&from[start..start + count]);
+                        }
+                    })*
                     _ => return false,
                 }
                 true
@@ -258,10 +260,51 @@ impl Tensor {
         }
         let inner: usize = self.shape[axis + 1..].iter().product();
         let outer: usize = self.shape[..axis].iter().product();
-        let mut runs = (0..outer).map(|at| ((at * size + start) * inner, count * inner));
         let mut shape = self.shape.clone();
         shape[axis] = count;
-        Tensor::new(shape, self.data.runs(&mut runs))
+        let mut part = Data::zeros(self.dtype(), outer * count * inner);
+        let run = count * inner;
+        part.copy(
+            &self.data,
+            (0..outer).map(|at| (at * run, (at * size + start) * inner, run)),
+        );
+        Tensor::new(shape, part)
+    }
+
+    /// A tensor of zeros.
+    pub(crate) fn zeros(dtype: DType, shape: Vec<usize>) -> Tensor {
+        let data = Data::zeros(dtype, shape.iter().product());
+        Tensor { shape, data }
+    }
+
+    /// Writes another over a part of this one, from `start` on along an axis.
+    ///
+    /// # Errors
+    ///
+    /// [`TensorError::Axis`] when it does not fit there, or differs in type or in another axis.
+    pub fn put(&mut self, axis: usize, start: usize, part: &Tensor) -> Result<(), TensorError> {
+        let wrong = || TensorError::Axis {
+            shape: part.shape.clone(),
+            axis,
+        };
+        let (size, count) = match (self.shape.get(axis), part.shape.get(axis)) {
+            (Some(size), Some(count)) => (*size, *count),
+            _ => return Err(wrong()),
+        };
+        let fits = start.checked_add(count).is_some_and(|end| end <= size);
+        let mut expected = self.shape.clone();
+        expected[axis] = count;
+        if !fits || expected != part.shape {
+            return Err(wrong());
+        }
+        let inner: usize = part.shape[axis + 1..].iter().product();
+        let outer: usize = part.shape[..axis].iter().product();
+        let run = count * inner;
+        let runs = (0..outer).map(|at| ((at * size + start) * inner, at * run, run));
+        match self.data.copy(&part.data, runs) {
+            true => Ok(()),
+            false => Err(wrong()),
+        }
     }
 
     /// Tensors behind one another along an axis.
@@ -270,29 +313,22 @@ impl Tensor {
     ///
     /// [`TensorError::Axis`] when there are none, or they differ in type or in another axis.
     pub fn joined(axis: usize, tensors: &[Tensor]) -> Result<Tensor, TensorError> {
-        let shape = tensors.first().map_or_else(Vec::new, |t| t.shape.clone());
-        let wrong = || TensorError::Axis {
+        let mut shape = tensors.first().map_or_else(Vec::new, |t| t.shape.clone());
+        let wrong = TensorError::Axis {
             shape: shape.clone(),
             axis,
         };
-        let (first, outer) = (tensors.first().ok_or_else(wrong)?, shape.get(..axis));
-        let outer: usize = outer.ok_or_else(wrong)?.iter().product();
-        let (mut joined, mut sum) = (first.data.runs(&mut std::iter::empty()), 0);
-        for row in 0..outer {
-            for tensor in tensors {
-                let run = tensor.data.len() / outer;
-                let mut runs = std::iter::once((row * run, run));
-                if !joined.append(&tensor.data.runs(&mut runs)) {
-                    return Err(wrong());
-                }
-            }
-        }
+        let sizes = tensors.iter().map(|tensor| tensor.shape.get(axis).copied());
+        let (Some(first), Some(sum)) = (tensors.first(), sizes.sum::<Option<usize>>()) else {
+            return Err(wrong);
+        };
+        shape[axis] = sum;
+        let (mut whole, mut at) = (Tensor::zeros(first.dtype(), shape), 0);
         for tensor in tensors {
-            sum += tensor.shape.get(axis).copied().ok_or_else(wrong)?;
+            whole.put(axis, at, tensor)?;
+            at += tensor.shape[axis];
         }
-        let mut whole = shape.clone();
-        whole[axis] = sum;
-        Tensor::new(whole, joined)
+        Ok(whole)
     }
 
     /// The elements of a floating-point tensor, widened to single precision.

@@ -107,9 +107,9 @@ impl OrtBackend {
         let mut builder = self
             .plain_builder(journal, calls)
             .map_err(|error| failed(error.to_string()))?;
-        if !arena {
-            // Of sessions that take turns, those that wait must not spin beside the one that works.
-            let quiet = builder.with_config_entry("session.force_spinning_stop", "1");
+        if calls == Calls::Turns {
+            // Each session has threads of its own; those of the ones that wait must not spin beside the one that works.
+            let quiet = builder.with_config_entry("session.intra_op.allow_spinning", "0");
             builder = quiet.map_err(|error| failed(error.to_string()))?;
         }
         self.loaded.journal.drain();

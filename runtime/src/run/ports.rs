@@ -165,7 +165,7 @@ impl Spec {
 }
 
 impl PortSpec {
-    fn new(port: &ltxc_bundle::Port) -> Result<Self, String> {
+    pub fn new(port: &ltxc_bundle::Port) -> Result<Self, String> {
         let shape = port.shape.iter().map(|size| size.parse());
         let drawn = match port.source.as_deref() {
             None => false,

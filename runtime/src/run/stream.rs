@@ -2,24 +2,30 @@
 //!
 //! Frames are pushed in and leave as they become final; [`Stream::finish`] gives what is left. Each stage takes pieces
 //! of what the one before makes, so nothing is held that is not waiting for its turn. What a step leaves for the next one
-//! stays in the runtime's memory. Of a stage's models one is loaded at a time, when it is first needed.
+//! stays in the runtime's memory. Of a stage's models one is loaded at a time. While a stage is at work, the model that the
+//! one behind it will need is loaded beside.
 //!
 //! A stage may take its frames in tiles ([`super::cuts`]). Then what it makes is put together in the host's memory, and
 //! each tile has states of its own.
 
-use std::collections::{BTreeMap, VecDeque};
+mod stage;
+
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
 
-use ltxc_bundle::{Flow, Side, StreamStage};
+use ltxc_bundle::{Component, Flow, StreamStage};
 
-use super::component::{Tensors, check_inputs};
-use super::cuts::{Cuts, Span, StageCut, spans, units};
+use self::stage::{Piece, Stage, Step};
+use super::component::{Tensors, check_inputs, sizes};
+use super::cuts::{Cuts, units};
 use super::generate::missing;
+use super::ports::PortSpec;
+use super::solve::Sizes;
 use super::{RunError, Runner};
-use crate::backend::{Held, Session, Values};
-use crate::tensor::{Tensor, TensorError};
+use crate::backend::Values;
+use crate::tensor::Tensor;
 
 /// Takes what leaves the last stage, by the names of the component's outputs.
 pub(super) type Out<'a> = dyn FnMut(Tensors) -> Result<(), RunError> + 'a;
@@ -85,14 +91,32 @@ impl<'r> Stream<'r> {
     /// Takes the steps that are due.
     fn drain(&mut self, at: usize, ended: bool, out: &mut Out<'_>) -> Result<(), RunError> {
         while let Some((step, units)) = self.stages[at].due(ended) {
-            let stage = &mut self.stages[at];
             let start = Instant::now();
-            stage.load(self.runner, step)?;
+            self.stages[at].load(self.runner, step)?;
             self.loading += start.elapsed();
-            let made = stage.step(step, units, &self.given)?;
+            let made = self.step(at, step, units)?;
             self.feed(at + 1, made, out)?;
         }
         Ok(())
+    }
+
+    /// Takes a step, and loads beside it what the next stage will need. Why that failed is said when it is needed.
+    fn step(&mut self, at: usize, step: Step, units: Option<usize>) -> Result<Values, RunError> {
+        let (stages, behind) = self.stages.split_at_mut(at + 1);
+        let (stage, mut behind) = (&mut stages[at], behind.first_mut());
+        let expected = behind.as_ref().and_then(|stage| stage.expected(step));
+        let Some((next, model)) = expected else {
+            return stage.step(step, units, &self.given);
+        };
+        let (runner, given) = (self.runner, &self.given);
+        thread::scope(|scope| {
+            let loading = scope.spawn(move || runner.model_in_turns(model));
+            let made = stage.step(step, units, given);
+            if let (Some(behind), Ok(Ok(model))) = (&mut behind, loading.join()) {
+                behind.keep(next, model);
+            }
+            made
+        })
     }
 }
 
@@ -104,7 +128,11 @@ impl Runner {
         mut inputs: Tensors,
         cuts: &Cuts,
     ) -> Result<Tensors, RunError> {
-        check_inputs(component, self.spec(component)?, &inputs)?;
+        let (described, spec) = (self.described(component)?, self.spec(component)?);
+        check_inputs(component, spec, &inputs)?;
+        let given = inputs.iter();
+        let given = given.map(|(name, value)| (name.as_str(), (value.dtype(), value.shape())));
+        let sizes = sizes(component, spec, &given.collect())?;
         let stream = self.stream_of(component)?;
         let first = stream.frames.first();
         let first = first.ok_or_else(|| missing("frames"))?;
@@ -117,12 +145,16 @@ impl Runner {
         let whole = whole.collect::<Result<Vec<_>, RunError>>()?;
         let outputs = stream.stages.last().map_or(&[][..], |last| &last.outputs);
         let mut stream = Stream::new(self, &stream.stages, inputs, cuts)?;
-        let mut pieces: BTreeMap<String, Vec<Tensor>> = BTreeMap::new();
-        let mut out = |made: Tensors| {
-            for (name, piece) in made {
-                pieces.entry(name).or_default().push(piece);
-            }
-            Ok(())
+        let made = outputs
+            .iter()
+            .map(|flow| Whole::new(flow, described, &sizes));
+        let mut made = made.collect::<Result<Vec<_>, _>>()?;
+        let mut out = |mut pieces: Tensors| {
+            let put = |whole: &mut Whole<'_>| match pieces.remove(&whole.flow.name) {
+                Some(piece) => whole.put(&piece),
+                None => Err(missing(&whole.flow.name)),
+            };
+            made.iter_mut().try_for_each(put)
         };
         for at in (0..units).step_by(cuts.frames) {
             let count = cuts.frames.min(units - at);
@@ -133,11 +165,7 @@ impl Runner {
             stream.push(frames.collect::<Result<_, _>>()?, &mut out)?;
         }
         stream.finish(&mut out)?;
-        let joined = outputs.iter().map(|flow| {
-            let pieces = pieces.get(&flow.name).map_or(&[][..], Vec::as_slice);
-            Ok((flow.name.clone(), Tensor::joined(flow.axis, pieces)?))
-        });
-        joined.collect()
+        made.into_iter().map(Whole::finished).collect()
     }
 
     /// How a component is computed on these inputs: at once, or in pieces of at most so many latent frames where a number
@@ -187,317 +215,48 @@ pub(super) fn frames_of(flow: &Flow, at: usize, units: usize) -> (usize, usize) 
     (frames(at), frames(at + units) - frames(at))
 }
 
-type Piece = Arc<dyn Held>;
-
-/// Which piece of a video a step takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Step {
-    First,
-    Next,
-    Last,
-    Only,
+/// An output of which pieces arrive.
+struct Whole<'a> {
+    flow: &'a Flow,
+    shape: Vec<usize>,
+    /// Frames that are there.
+    there: usize,
+    tensor: Option<Tensor>,
 }
 
-/// Rows and columns of a tile.
-type Tile = [Span; 2];
-
-/// A stage, the frames that wait for it, and what its last step left.
-struct Stage<'r> {
-    described: &'r StreamStage,
-    /// Units that a step takes at most, but for the first.
-    most: usize,
-    /// The tiles of a frame in the order of rows; none where it is taken whole.
-    tiles: Vec<Tile>,
-    /// Tiles beside one another.
-    columns: usize,
-    /// Frames of each input that has some.
-    waiting: Vec<VecDeque<Piece>>,
-    begun: bool,
-    /// For each tile, or for the whole frame.
-    states: Vec<Values>,
-    loaded: Option<(Step, Box<dyn Session>)>,
-}
-
-impl<'r> Stage<'r> {
-    fn new(
-        described: &'r StreamStage,
-        cut: StageCut,
-        extent: [usize; 2],
-    ) -> Result<Self, RunError> {
-        let tiles = tiles(described, cut, extent)?;
+impl<'a> Whole<'a> {
+    /// An output of a component with these sizes.
+    fn new(flow: &'a Flow, described: &Component, sizes: &Sizes) -> Result<Self, RunError> {
+        let port = described.outputs.iter().find(|port| port.name == flow.name);
+        let port = PortSpec::new(port.ok_or_else(|| missing(&flow.name))?);
+        let known = |name: &str| sizes.get(name).copied();
+        let shape = port.map_err(RunError::Manifest)?.shape;
+        let shape = shape
+            .iter()
+            .map(|size| usize::try_from(size.value(&known)?).ok());
         Ok(Self {
-            described,
-            most: cut.most.max(1),
-            columns: cut.tiles[1],
-            states: vec![Values::new(); tiles.len().max(1)],
-            tiles,
-            waiting: vec![VecDeque::new(); described.frames.len()],
-            begun: false,
-            loaded: None,
+            flow,
+            shape: shape
+                .collect::<Option<_>>()
+                .ok_or_else(|| missing(&flow.name))?,
+            there: 0,
+            tensor: None,
         })
     }
 
-    /// Queues frames of an input, if the stage has it, in pieces of what a step takes.
-    fn wait(&mut self, name: &str, piece: &Piece) -> Result<(), RunError> {
-        let Some(at) = self
-            .described
-            .frames
-            .iter()
-            .position(|flow| flow.name == name)
-        else {
-            return Ok(());
-        };
-        let flow = &self.described.frames[at];
-        let (frames, most) = (frames_in(piece, flow), self.most * flow.rate);
-        if at > 0 || frames <= most {
-            self.waiting[at].push_back(Arc::clone(piece));
-            return Ok(());
-        }
-        let tensor = piece.tensor()?;
-        for start in (0..frames).step_by(most) {
-            let part = tensor.along(flow.axis, start, most.min(frames - start))?;
-            self.waiting[at].push_back(Arc::new(part));
-        }
+    fn put(&mut self, piece: &Tensor) -> Result<(), RunError> {
+        let shape = &self.shape;
+        let zeros = || Tensor::zeros(piece.dtype(), shape.clone());
+        let whole = self.tensor.get_or_insert_with(zeros);
+        whole.put(self.flow.axis, self.there, piece)?;
+        self.there += piece.shape()[self.flow.axis];
         Ok(())
     }
 
-    /// The step that can be taken now, and how many units it takes, or all that is there. Something must be left for the
-    /// last one.
-    fn due(&self, ended: bool) -> Option<(Step, Option<usize>)> {
-        let flow = self.described.frames.first()?;
-        let total: usize = self.waiting[0]
-            .iter()
-            .map(|piece| frames_in(piece, flow))
-            .sum();
-        let (some, all, units) = match self.begun {
-            false => (Step::First, Step::Only, self.first(flow)),
-            true => (Step::Next, Step::Last, self.next(flow)),
-        };
-        let frames = |units: usize| match self.begun {
-            true => units * flow.rate,
-            false => frames_of(flow, 0, units).1,
-        };
-        match units {
-            Some(units) if frames(units) < total => Some((some, Some(units))),
-            _ if ended && total > 0 => Some((all, None)),
-            _ => None,
-        }
+    fn finished(self) -> Result<(String, Tensor), RunError> {
+        let ended = self.shape.get(self.flow.axis) == Some(&self.there);
+        let whole = self.tensor.filter(|_| ended);
+        let whole = whole.ok_or_else(|| missing(&self.flow.name))?;
+        Ok((self.flow.name.clone(), whole))
     }
-
-    /// Units of a first step: whole pieces, as many as it needs.
-    fn first(&self, flow: &Flow) -> Option<usize> {
-        let mut sums = self.waiting[0].iter().scan(0, |sum, piece| {
-            *sum += frames_in(piece, flow);
-            Some(units(flow, *sum))
-        });
-        sums.find(|units| *units >= self.described.least)
-    }
-
-    /// Units of a step between: a whole piece, if that is no share of a unit.
-    fn next(&self, flow: &Flow) -> Option<usize> {
-        let piece = self.waiting[0].front()?;
-        Some((frames_in(piece, flow) / flow.rate).max(1))
-    }
-
-    fn load(&mut self, runner: &Runner, step: Step) -> Result<(), RunError> {
-        if self
-            .loaded
-            .as_ref()
-            .is_some_and(|(loaded, _)| *loaded == step)
-        {
-            return Ok(());
-        }
-        let models = &self.described.models;
-        let model = match step {
-            Step::First => &models.first,
-            Step::Next => &models.next,
-            Step::Last => &models.last,
-            Step::Only => &models.only,
-        };
-        self.loaded = None;
-        self.loaded = Some((step, runner.model_in_turns(model)?));
-        Ok(())
-    }
-
-    fn step(
-        &mut self,
-        step: Step,
-        units: Option<usize>,
-        given: &Tensors,
-    ) -> Result<Values, RunError> {
-        let described = self.described;
-        let mut frames = Values::new();
-        for (at, flow) in described.frames.iter().enumerate() {
-            let count = units.map(|units| match self.begun {
-                true => units * flow.rate,
-                false => frames_of(flow, 0, units).1,
-            });
-            frames.insert(flow.name.clone(), self.take(at, count)?);
-        }
-        let inputs = described.inputs.iter();
-        let inputs = inputs.filter_map(|name| Some((name.clone(), given.get(name)?.clone())));
-        let inputs: Tensors = inputs.collect();
-        self.begun = matches!(step, Step::First | Step::Next);
-        let made = match self.tiles.is_empty() {
-            true => self.call(0, frames, inputs),
-            false => self.in_tiles(frames, inputs),
-        };
-        if !self.begun {
-            self.loaded = None;
-        }
-        made
-    }
-
-    /// Computes a tile, or the whole frame, and keeps its states.
-    fn call(&mut self, tile: usize, frames: Values, given: Tensors) -> Result<Values, RunError> {
-        let mut held = std::mem::take(&mut self.states[tile]);
-        held.extend(frames);
-        let (_, session) = self.loaded.as_mut().expect("the step's model was loaded");
-        let mut made: BTreeMap<_, _> = session.call(given, &held, true)?;
-        drop(held);
-        for state in self.described.states.iter().filter(|_| self.begun) {
-            if let Some(value) = made.remove(&state.output) {
-                self.states[tile].insert(state.input.clone(), value);
-            }
-        }
-        let outputs = self.described.outputs.iter();
-        let outputs = outputs.map(|flow| {
-            let value = made.remove(&flow.name);
-            Ok((flow.name.clone(), value.ok_or_else(|| missing(&flow.name))?))
-        });
-        outputs.collect()
-    }
-
-    /// Computes the tiles of a piece one after the other and puts what they make together.
-    fn in_tiles(&mut self, frames: Values, given: Tensors) -> Result<Values, RunError> {
-        let described = self.described;
-        let sides = described.sides.as_ref().ok_or_else(|| missing("sides"))?;
-        let frames = frames.into_iter();
-        let frames = frames.map(|(name, piece)| Ok::<_, RunError>((name, piece.tensor()?)));
-        let frames = frames.collect::<Result<Tensors, _>>()?;
-        let mut made: BTreeMap<&str, Vec<Tensor>> = BTreeMap::new();
-        for at in 0..self.tiles.len() {
-            let tile = self.tiles[at];
-            let cut = |(name, tensor): (&String, &Tensor)| {
-                let part = cropped(
-                    tensor,
-                    name,
-                    sides,
-                    tile.map(|span| (span.start, span.length)),
-                );
-                Ok::<_, TensorError>((name.clone(), part?))
-            };
-            let pieces = frames.iter().map(cut).collect::<Result<Tensors, _>>()?;
-            let inputs = given.iter().map(cut).collect::<Result<Tensors, _>>()?;
-            let pieces = pieces.into_iter();
-            let pieces = pieces.map(|(name, piece)| (name, Arc::new(piece) as Piece));
-            let mut values = self.call(at, pieces.collect(), inputs)?;
-            let kept = tile.map(|span| (span.from - span.start, span.to - span.from));
-            for flow in &described.outputs {
-                let value = values
-                    .remove(&flow.name)
-                    .ok_or_else(|| missing(&flow.name))?;
-                let part = cropped(&value.tensor()?, &flow.name, sides, kept)?;
-                made.entry(&flow.name).or_default().push(part);
-            }
-        }
-        let whole = made.into_iter().map(|(name, tiles)| {
-            let whole = put_together(name, sides, &tiles, self.columns)?;
-            Ok((name.to_owned(), Arc::new(whole) as Piece))
-        });
-        whole.collect()
-    }
-
-    /// The next frames of those that wait for an input, or all of them. Whole pieces stay where they are.
-    fn take(&mut self, at: usize, frames: Option<usize>) -> Result<Piece, RunError> {
-        let flow = &self.described.frames[at];
-        let waiting = &mut self.waiting[at];
-        let (mut taken, mut left) = (Vec::new(), frames.unwrap_or(usize::MAX));
-        while left > 0 {
-            let Some(piece) = waiting.pop_front() else {
-                break;
-            };
-            let found = frames_in(&piece, flow);
-            if found > left {
-                let tensor = piece.tensor()?;
-                let rest = tensor.along(flow.axis, left, found - left)?;
-                waiting.push_front(Arc::new(rest));
-                taken.push(Arc::new(tensor.along(flow.axis, 0, left)?) as Piece);
-                break;
-            }
-            left -= found;
-            taken.push(piece);
-        }
-        if taken.len() == 1 {
-            return Ok(taken.remove(0));
-        }
-        let tensors = taken.iter().map(|piece| piece.tensor());
-        let tensors = tensors.collect::<Result<Vec<_>, _>>()?;
-        Ok(Arc::new(Tensor::joined(flow.axis, &tensors)?))
-    }
-}
-
-fn frames_in(piece: &Piece, flow: &Flow) -> usize {
-    piece.shape().get(flow.axis).copied().unwrap_or(0)
-}
-
-/// The tiles of a stage in the order of rows; none for one.
-fn tiles(
-    described: &StreamStage,
-    cut: StageCut,
-    extent: [usize; 2],
-) -> Result<Vec<Tile>, RunError> {
-    let Some(sides) = described.sides.as_ref().filter(|_| cut.tiles != [1, 1]) else {
-        return Ok(Vec::new());
-    };
-    let along = |at: usize| {
-        let spans = spans(extent[at], cut.tiles[at], sides[at].halo);
-        spans.ok_or_else(|| RunError::Manifest("a stage has more tiles than fit".to_owned()))
-    };
-    let (rows, columns) = (along(0)?, along(1)?);
-    let row = |row: &Span| {
-        columns
-            .iter()
-            .map(|column| [*row, *column])
-            .collect::<Vec<_>>()
-    };
-    Ok(rows.iter().flat_map(row).collect())
-}
-
-/// Some units of rows and columns of a value; all of it along a side that it does not have.
-fn cropped(
-    tensor: &Tensor,
-    name: &str,
-    sides: &[Side; 2],
-    units: [(usize, usize); 2],
-) -> Result<Tensor, TensorError> {
-    let mut cropped = None;
-    for (side, (start, count)) in sides.iter().zip(units) {
-        if let Some(along) = side.along.get(name) {
-            let whole = cropped.as_ref().unwrap_or(tensor);
-            cropped = Some(whole.along(along.axis, start * along.rate, count * along.rate)?);
-        }
-    }
-    Ok(cropped.unwrap_or_else(|| tensor.clone()))
-}
-
-/// A value of its tiles, which come in the order of rows.
-fn put_together(
-    name: &str,
-    sides: &[Side; 2],
-    tiles: &[Tensor],
-    columns: usize,
-) -> Result<Tensor, RunError> {
-    let axis = |side: &Side| {
-        let along = side.along.get(name).ok_or_else(|| missing(name));
-        along.map(|along| along.axis)
-    };
-    let [across, along] = [axis(&sides[0])?, axis(&sides[1])?];
-    let rows = tiles
-        .chunks(columns.max(1))
-        .map(|row| Tensor::joined(along, row));
-    Ok(Tensor::joined(
-        across,
-        &rows.collect::<Result<Vec<_>, _>>()?,
-    )?)
 }
