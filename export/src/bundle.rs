@@ -6,8 +6,8 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use ltxc_bundle::{
-    Component, FileEntry, MANIFEST, Manifest, Part, PassRecord, Per, Port, SizeLimits, Stream,
-    StreamStage, hex,
+    Component, Dense, FileEntry, MANIFEST, Manifest, Part, PassRecord, Per, Port, SizeLimits,
+    Stream, StreamStage, hex,
 };
 use ltxc_ir::attrs;
 use ltxc_ir::op::Input;
@@ -78,12 +78,38 @@ pub struct ComponentSource<'a> {
     pub whole: &'a Graph,
     /// What is written for it, in order: one graph, or several parts.
     pub parts: Vec<PartSource<'a>>,
+    /// What is written for dense steps in the place of each part, where that is another graph; none where no steps are
+    /// dense.
+    pub dense: Vec<Option<&'a Verified>>,
     /// How it is computed some frames at a time, if it can be, without the stages.
     pub stream: Option<Stream>,
     /// The stages of that.
     pub stages: Vec<StageSource<'a>>,
     /// Where its weights are.
     pub checkpoint: &'a Checkpoint,
+}
+
+impl ComponentSource<'_> {
+    /// The names of the files of its parts, with something added.
+    fn files(&self, added: &str) -> Vec<String> {
+        let last = self.parts.len().saturating_sub(1);
+        let file = |(at, part): (usize, &PartSource<'_>)| match at == last {
+            true => format!("{}{added}.onnx", self.name),
+            false => format!("{}.{}{added}.onnx", self.name, part.name),
+        };
+        self.parts.iter().enumerate().map(file).collect()
+    }
+
+    /// The files of dense steps, the usual ones where those serve.
+    fn dense(&self) -> Option<Dense> {
+        let files = self.files("").into_iter().zip(self.files(".dense"));
+        let files = files.zip(&self.dense);
+        let files =
+            files.map(|((usual, dense), graph)| if graph.is_some() { dense } else { usual });
+        let mut parts: Vec<String> = files.collect();
+        let model = parts.pop()?;
+        Some(Dense { model, parts })
+    }
 }
 
 /// What one model file is made from.
@@ -150,7 +176,9 @@ impl BundleWriter {
         let scales = |key: &str| source.checkpoint.scale(key);
         let mut models = Vec::new();
         let steps = source.stages.iter().flat_map(|stage| stage.steps);
-        for graph in source.parts.iter().map(|part| part.graph).chain(steps) {
+        let dense = source.dense.iter().flatten().copied();
+        let parts = source.parts.iter().map(|part| part.graph);
+        for graph in parts.chain(steps).chain(dense) {
             let model = emit(graph, dialect, &mut data, &scales);
             models.push(model.map_err(|e| ExportError::Onnx {
                 component: source.name.to_owned(),
@@ -159,15 +187,13 @@ impl BundleWriter {
         }
         let names = files_of(source.checkpoint, &data);
         self.weights(source, &data, names.clone(), progress)?;
-        let last = source.parts.len().saturating_sub(1);
-        let file = |(at, part): (usize, &PartSource<'_>)| match at == last {
-            true => format!("{}.onnx", source.name),
-            false => format!("{}.{}.onnx", source.name, part.name),
-        };
-        let files: Vec<String> = source.parts.iter().enumerate().map(file).collect();
+        let files = source.files("");
+        let dense = source.files(".dense").into_iter().zip(&source.dense);
+        let dense = dense.filter_map(|(file, graph)| graph.is_some().then_some(file));
+        let dense: Vec<String> = dense.collect();
         let stages = source.stages.iter();
         let steps = stages.flat_map(|stage| stage.described.models.all());
-        for (name, model) in files.iter().chain(steps).zip(&models) {
+        for (name, model) in files.iter().chain(steps).chain(&dense).zip(&models) {
             self.file(name, model, names.clone())?;
         }
         Ok(describe(source, &data, files))
@@ -355,6 +381,7 @@ fn describe(source: &ComponentSource<'_>, data: &DataFile, mut files: Vec<String
         parts: parts
             .map(|(part, model)| describe_part(part, model))
             .collect(),
+        dense: source.dense(),
         stream: source.stream.clone().map(|stream| Stream {
             stages: stages.map(|stage| stage.described.clone()).collect(),
             ..stream
@@ -373,6 +400,7 @@ pub fn interface(graph: &Graph) -> Component {
     Component {
         model: String::new(),
         parts: Vec::new(),
+        dense: None,
         stream: None,
         inputs: inputs(graph),
         outputs: outputs(graph),

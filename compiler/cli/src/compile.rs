@@ -11,7 +11,7 @@ use ltxc_front::{
     TargetFile, expand,
 };
 use ltxc_ir::attrs::Per;
-use ltxc_ir::{Graph, Verified, verify};
+use ltxc_ir::{Graph, Verified, print, verify};
 use ltxc_passes::memory;
 use ltxc_passes::transforms::hand_over::{Link, hand_over_narrow, links_of_parts};
 use ltxc_passes::transforms::split::Part;
@@ -20,7 +20,7 @@ use serde_json::Value as Json;
 
 use crate::failure::{Failure, Outcome};
 use crate::pipeline::{check_target, read_graphs, read_options, read_plan};
-use crate::recipes::{Places, check_recipe, needs_scales, passes_for, read_recipes};
+use crate::recipes::{Places, check_recipe, needs_scales, passes_for, read_recipes, recipes_for};
 use crate::scales::{Scales, read_scales};
 use crate::sizes::{AskedSize, LatentGrid, specialize_all};
 
@@ -117,6 +117,13 @@ pub struct Compiled {
     pub note: Option<String>,
 }
 
+impl Compiled {
+    /// Whether it computes the same in the same way.
+    pub fn same_as(&self, other: &Self) -> bool {
+        print(&self.graph) == print(&other.graph)
+    }
+}
+
 pub(crate) type Driver =
     fn(Graph, &[PassSpec], &Capabilities) -> Result<(Verified, Vec<PassReport>), PassError>;
 
@@ -152,7 +159,7 @@ impl Project {
             });
         Ok(Self {
             options: read_options(&preset, &pipeline)?,
-            defaults: defaults(&preset, options.size)?,
+            defaults: defaults(&preset, &recipes, options.size)?,
             size: options.size,
             rows: options.rows,
             budget: options.budget,
@@ -275,6 +282,31 @@ impl Project {
         self.lower_by(ltxc_passes::run, component, graph, grid)
     }
 
+    /// The parts of a component as dense steps compute them, where a recipe makes attention sparse at the others and
+    /// changes something.
+    pub fn lower_dense(
+        &self,
+        component: &str,
+        graph: Graph,
+        grid: Option<LatentGrid>,
+        parts: &[Compiled],
+    ) -> Outcome<Vec<Compiled>> {
+        let mut sparse = recipes_for(&self.recipes, component);
+        if !sparse.any(|recipe| recipe.dense_steps.is_some()) {
+            return Ok(Vec::new());
+        }
+        let others = self.recipes.iter();
+        let others = others.filter(|recipe| recipe.dense_steps.is_none());
+        let others: Vec<RecipeFile> = others.cloned().collect();
+        let passes = self.passes_with(&others, component, &graph, grid)?;
+        let dense = self.lower_with(ltxc_passes::run, component, graph, &passes)?;
+        let mut pairs = dense.iter().zip(parts);
+        match pairs.all(|(dense, part)| dense.same_as(part)) {
+            true => Ok(Vec::new()),
+            false => Ok(dense),
+        }
+    }
+
     /// As [`Project::lower`]; every report also carries what its pass changed.
     pub fn explain(
         &self,
@@ -292,13 +324,23 @@ impl Project {
         graph: &Graph,
         grid: Option<LatentGrid>,
     ) -> Outcome<Vec<PassSpec>> {
+        self.passes_with(&self.recipes, component, graph, grid)
+    }
+
+    fn passes_with(
+        &self,
+        recipes: &[RecipeFile],
+        component: &str,
+        graph: &Graph,
+        grid: Option<LatentGrid>,
+    ) -> Outcome<Vec<PassSpec>> {
         let needed = self.scales.as_ref();
-        let needed = needed.filter(|_| needs_scales(&self.recipes, component));
+        let needed = needed.filter(|_| needs_scales(recipes, component));
         let scales = needed
             .map(|scales| scales.of(component, &ltxc_export::weight_keys(graph)))
             .transpose()?;
         let places = Places { grid, scales };
-        passes_for(&self.target, &self.recipes, component, places)
+        passes_for(&self.target, recipes, component, places)
     }
 
     fn lower_by(
@@ -309,10 +351,20 @@ impl Project {
         grid: Option<LatentGrid>,
     ) -> Outcome<Vec<Compiled>> {
         let passes = self.passes(component, &graph, grid)?;
+        self.lower_with(driver, component, graph, &passes)
+    }
+
+    fn lower_with(
+        &self,
+        driver: Driver,
+        component: &str,
+        graph: Graph,
+        passes: &[PassSpec],
+    ) -> Outcome<Vec<Compiled>> {
         let outputs = graph.graph_outputs().iter().map(|(name, _)| name.clone());
         let outputs: BTreeSet<String> = outputs.collect();
         let parts = self.parts(graph)?.into_iter();
-        let lowered = parts.map(|part| self.lower_to_budget(driver, component, &passes, part));
+        let lowered = parts.map(|part| self.lower_to_budget(driver, component, passes, part));
         let mut parts = lowered.collect::<Outcome<Vec<_>>>()?;
         let graphs: Vec<Graph> = parts.iter().map(|part| (*part.graph).clone()).collect();
         let links = links_of_parts(&graphs, &outputs);
@@ -450,9 +502,15 @@ fn budget_note(
     }
 }
 
-/// The settings of the preset, at the size that is compiled for.
-fn defaults(preset: &PresetFile, size: Option<AskedSize>) -> Outcome<Settings> {
-    let said: Settings = preset.defaults.read()?;
+/// The settings of the preset, at the size that is compiled for, and what a recipe says of them.
+fn defaults(
+    preset: &PresetFile,
+    recipes: &[RecipeFile],
+    size: Option<AskedSize>,
+) -> Outcome<Settings> {
+    let mut said: Settings = preset.defaults.read()?;
+    let dense = recipes.iter().find_map(|recipe| recipe.dense_steps);
+    said.dense_steps = said.dense_steps.or(dense);
     Ok(size.map_or(said.clone(), |size| size.settings().or(&said)))
 }
 

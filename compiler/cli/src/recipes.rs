@@ -156,7 +156,7 @@ pub fn idle(recipes: &[RecipeFile], component: &str, parts: &[Compiled]) -> Vec<
     said.collect()
 }
 
-fn recipes_for<'a>(
+pub fn recipes_for<'a>(
     recipes: &'a [RecipeFile],
     component: &'a str,
 ) -> impl Iterator<Item = &'a RecipeFile> {

@@ -8,7 +8,8 @@ use ltxc_bundle::{Manifest, ModelFacts, PassRecord, Plan, Source, TargetInfo, VE
 use ltxc_export::checkpoint::Checkpoint;
 use ltxc_export::{BundleWriter, ComponentSource, Dialect, PartSource, file_name, weight_keys};
 use ltxc_front::{Role, TargetFile};
-use ltxc_ir::Graph;
+use ltxc_ir::attrs::Per;
+use ltxc_ir::{Graph, Verified};
 use ltxc_passes::PassReport;
 use serde_json::Value as Json;
 
@@ -76,9 +77,10 @@ pub fn write_bundle(
     let mut components = BTreeMap::new();
     for (name, graph) in graphs {
         let parts = project.lower(&name, graph.clone(), grid)?;
+        let dense = project.lower_dense(&name, graph.clone(), grid, &parts)?;
         let (stream, refusal) = project.lower_stages(&name, &open[&name], grid)?;
         // What does not fit at once is computed in pieces, whose size is the run's choice.
-        let parts_said = parts.iter().filter(|_| stream.is_none());
+        let parts_said = parts.iter().chain(&dense).filter(|_| stream.is_none());
         let said = parts_said.filter_map(|part| part.note.clone());
         for note in said
             .chain(refusal)
@@ -93,6 +95,7 @@ pub fn write_bundle(
             name: &name,
             whole: &graph,
             parts: parts.iter().map(part_source).collect(),
+            dense: dense_sources(&parts, &dense)?,
             stream: stream
                 .as_ref()
                 .map(|stream| stream.described(&parts, capabilities.memory)),
@@ -177,6 +180,38 @@ fn part_source(part: &Compiled) -> PartSource<'_> {
         graph: &part.graph,
         passes: part.reports.iter().map(record).collect(),
     }
+}
+
+/// The graphs of dense steps, where they differ from those of the others.
+fn dense_sources<'a>(
+    parts: &[Compiled],
+    dense: &'a [Compiled],
+) -> Outcome<Vec<Option<&'a Verified>>> {
+    let source = |(part, dense): (&Compiled, &'a Compiled)| {
+        if dense.same_as(part) {
+            return Ok(None);
+        }
+        match same_ports(&part.graph, &dense.graph) && part.per == Per::Step {
+            true => Ok(Some(&dense.graph)),
+            false => Err(Failure::Bug(format!(
+                "dense steps read or make something else in the part `{}`",
+                part.name
+            ))),
+        }
+    };
+    parts.iter().zip(dense).map(source).collect()
+}
+
+/// Whether two graphs take and make values of the same names and types.
+fn same_ports(a: &Graph, b: &Graph) -> bool {
+    let ports = |graph: &Graph| {
+        let outputs = graph.graph_outputs().iter();
+        let outputs = outputs.map(|(name, id)| (name.clone(), graph.node(*id).fact.clone()));
+        let inputs = graph.graph_inputs().iter().map(|id| graph.node(*id));
+        let inputs = inputs.map(|node| (node.name.clone(), node.fact.clone()));
+        inputs.chain(outputs).collect::<Vec<_>>()
+    };
+    ports(a) == ports(b)
 }
 
 fn weight_bytes(parts: &[Compiled], checkpoint: &Checkpoint) -> u64 {

@@ -413,6 +413,26 @@ fn sparse_attention_is_for_one_size_and_says_where_it_does_nothing() {
     ltxc(&[&compile, &[recipe][..], &size[..]].concat()).fine();
     assert_ne!(latents(&run(out), &[]), dense);
 
+    // With as many dense steps as there are it is the dense video; with one it is neither.
+    let sparse = latents(&run(out), &[]);
+    let text = NEAR.replace("passes:", "dense_steps: 1\npasses:");
+    let first = tmp.path().join("first.yaml");
+    fs::write(&first, text).unwrap();
+    let compile = [&compile[..], &[first.to_str().unwrap()], &size].concat();
+    ltxc(&compile).fine();
+    let one = latents(&run(out), &[]);
+    assert!(one != dense && one != sparse);
+    for (steps, expected) in [("0", &sparse), ("9", &dense)] {
+        let set = format!("defaults.dense_steps={steps}");
+        ltxc(&[&compile[..], &["--set", &set]].concat()).fine();
+        let found = latents(&run(out), &[]);
+        let apart = found.iter().zip(expected).map(|(a, b)| (a - b).abs());
+        assert!(apart.fold(0.0, f32::max) < 1e-5, "{steps}");
+    }
+    let weights = fs::metadata(tmp.path().join("near.bundle/transformer.onnx.data")).unwrap();
+    let whole = fs::metadata(shapes().join("transformer.onnx.data")).unwrap();
+    assert_eq!(weights.len(), whole.len());
+
     let all = tmp.path().join("all.bundle");
     let wide = [
         "compile",

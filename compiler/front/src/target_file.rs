@@ -191,6 +191,9 @@ pub struct RecipeFile {
     pub components: Vec<Placed>,
     /// A file of scales, relative to this one.
     pub scales: Option<Placed>,
+    /// First steps of a video that are computed without these passes, where a preset says nothing else; none where all
+    /// have them.
+    pub dense_steps: Option<usize>,
     /// Passes in order with the reason for their place.
     pub passes: Vec<PassEntry>,
     /// The file.
@@ -205,12 +208,15 @@ impl RecipeFile {
             let doc = optional(reader, fields, "doc");
             let components = components(reader, fields);
             let scales = placed(reader, fields, "scales");
+            let dense_steps = fields.take("dense_steps");
+            let dense_steps = dense_steps.map(|tree| reader.plain(tree, "`dense_steps`"));
             let lines = lines(reader, fields, false);
             Ok(Self {
                 name: name?,
                 doc: doc?.unwrap_or_default(),
                 components: components?,
                 scales: scales?,
+                dense_steps: dense_steps.transpose()?,
                 passes: lines?.0,
                 source: source.clone(),
             })

@@ -13,8 +13,8 @@ mod settings;
 mod stream;
 
 pub use manifest::{
-    CompiledFor, Component, FileEntry, MANIFEST, Manifest, ModelFacts, Part, PassRecord, Per, Port,
-    SizeLimits, Source, TargetInfo, VERSION,
+    CompiledFor, Component, Dense, FileEntry, MANIFEST, Manifest, ModelFacts, Part, PassRecord,
+    Per, Port, SizeLimits, Source, TargetInfo, VERSION,
 };
 pub use open::{Bundle, BundleError, HASHED_BYTES, hash_file, hex};
 pub use plan::{

@@ -113,6 +113,9 @@ pub struct Component {
     /// What is computed before the last part, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub parts: Vec<Part>,
+    /// What computes it at the first steps of a video, where attention is sparse at the others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dense: Option<Dense>,
     /// How it is computed some frames at a time, if it can be.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stream: Option<Stream>,
@@ -130,6 +133,27 @@ pub struct Component {
     pub weight_dtypes: BTreeMap<String, u64>,
     /// The passes that made it, in order.
     pub passes: Vec<PassRecord>,
+}
+
+/// Models of a component without what its recipe for attention changed. Their inputs and outputs are the same.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Dense {
+    /// In the place of the component's `model`.
+    pub model: String,
+    /// In the places of the models of `parts`, in order; the same file where nothing changed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<String>,
+}
+
+impl Component {
+    /// The ONNX files that compute it at once.
+    pub fn models(&self) -> impl Iterator<Item = &String> {
+        let parts = self.parts.iter().map(|part| &part.model);
+        let dense = self.dense.iter();
+        let dense = dense.flat_map(|dense| dense.parts.iter().chain([&dense.model]));
+        parts.chain([&self.model]).chain(dense)
+    }
 }
 
 /// A share of a component whose results stay in the runtime's memory, where later parts read them.

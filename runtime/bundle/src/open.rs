@@ -115,13 +115,12 @@ impl Bundle {
             }
         }
         let models = manifest.components.values().flat_map(|component| {
-            let parts = component.parts.iter().map(|part| &part.model);
             let steps = component
                 .stream
                 .iter()
                 .flat_map(|stream| &stream.stages)
                 .flat_map(|stage| stage.models.all());
-            parts.chain(steps).chain([&component.model])
+            component.models().chain(steps)
         });
         for name in models.chain(&manifest.tokenizer) {
             if !manifest.files.contains_key(name) {

@@ -122,6 +122,8 @@ settings! {
     decode_noise_scale: f32,
     /// How little the first block's work must change for the work of the others to be used again; 0 is off.
     step_cache: f32,
+    /// First steps of a window that attend to all tokens, where the bundle's attention is sparse.
+    dense_steps: usize,
     /// Frames that are denoised at a time; longer videos are made in windows of so many.
     window: usize,
     /// Frames that a window shares with the one before; a quarter of it where left out.

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::RunError;
+use super::model::Model;
 use super::parts::{LoadedPart, Work};
 use super::ports::{Given, Spec};
 use super::solve::Sizes;
-use crate::backend::Session;
 use crate::tensor::{Tensor, TensorError};
 
 /// Named tensors, the inputs or outputs of a call.
@@ -21,12 +21,7 @@ pub struct Component {
 }
 
 impl Component {
-    pub(super) fn new(
-        name: &str,
-        spec: Spec,
-        parts: Vec<LoadedPart>,
-        last: Box<dyn Session>,
-    ) -> Self {
+    pub(super) fn new(name: &str, spec: Spec, parts: Vec<LoadedPart>, last: Model) -> Self {
         Self {
             name: name.to_owned(),
             spec,
@@ -46,9 +41,9 @@ impl Component {
     }
 
     /// Forgets the steps before. From now on work of a step is used again while less than `share` of what decides it
-    /// changes; at 0 never.
-    pub(super) fn begin(&self, share: f32) {
-        self.work().begin(share);
+    /// changes; at 0 never. The next `dense` steps attend densely.
+    pub(super) fn begin(&self, share: f32, dense: usize) -> Result<(), RunError> {
+        Ok(self.work().begin(share, dense)?)
     }
 
     /// How many calls since [`Self::begin`] used work again.

@@ -65,7 +65,7 @@ impl Run<'_, '_> {
         let (pass, steps) = (fixed.pass, fixed.pass.timesteps.len());
         let initial = (fixed.mask.is_some() && pass.condition_noise > 0.0).then(|| latents.clone());
         let groups = self.takes.len().div_ceil(self.takes_at_once(at_work.op)?);
-        fixed.component.begin(pass.step_cache);
+        fixed.component.begin(pass.step_cache, pass.dense_steps)?;
         for (index, &sigma) in pass.timesteps.iter().enumerate() {
             at_work
                 .ahead

@@ -59,7 +59,7 @@ impl Job {
 }
 
 impl PassJob {
-    fn described(&self) -> [(&'static str, String); 10] {
+    fn described(&self) -> [(&'static str, String); 11] {
         let starts: Vec<_> = self.windows.spans.iter().map(|span| span.start).collect();
         let (size, windows) = (self.latents, &self.windows);
         [
@@ -83,6 +83,7 @@ impl PassJob {
             ("stochastic_sampling", self.stochastic.to_string()),
             ("image_cond_noise_scale", self.condition_noise.to_string()),
             ("step_cache", self.step_cache.to_string()),
+            ("dense_steps", self.dense_steps.to_string()),
             ("tone_map_compression_ratio", self.tone_map.to_string()),
             (
                 "decode_timestep",

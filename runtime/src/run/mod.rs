@@ -21,6 +21,7 @@ mod generate;
 mod geometry;
 mod job;
 mod memory;
+mod model;
 mod parts;
 mod pass;
 mod passes;

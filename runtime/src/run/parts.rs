@@ -10,13 +10,16 @@ use std::sync::Arc;
 use ltxc_bundle::{Part, Per};
 
 use super::component::Tensors;
-use crate::backend::{BackendError, Session, Values};
+use super::model::Model;
+use crate::backend::{BackendError, Values};
 use crate::tensor::Tensor;
 
 /// What a component is computed with.
 pub(super) struct Work {
     parts: Vec<LoadedPart>,
-    last: Box<dyn Session>,
+    last: Model,
+    /// Steps to come that attend densely.
+    dense: usize,
     /// How little must change for work to be used again.
     share: f32,
     /// Calls that used work again.
@@ -26,7 +29,7 @@ pub(super) struct Work {
 /// A part before the last, and what it made before.
 pub(super) struct LoadedPart {
     part: Part,
-    session: Box<dyn Session>,
+    model: Model,
     kept: Option<Kept>,
 }
 
@@ -41,25 +44,52 @@ struct Kept {
 }
 
 impl Work {
-    pub fn new(parts: Vec<LoadedPart>, last: Box<dyn Session>) -> Self {
+    pub fn new(parts: Vec<LoadedPart>, last: Model) -> Self {
         Self {
             parts,
             last,
+            dense: 0,
             share: 0.0,
             reused: 0,
         }
     }
 
-    pub fn begin(&mut self, share: f32) {
-        (self.share, self.reused) = (share, 0);
+    pub fn begin(&mut self, share: f32, dense: usize) -> Result<(), BackendError> {
+        (self.share, self.dense, self.reused) = (share, dense, 0);
+        self.forget_steps();
+        self.turn();
+        for part in &mut self.parts {
+            part.model.session()?;
+        }
+        self.last.session().map(drop)
+    }
+
+    fn forget_steps(&mut self) {
         for part in &mut self.parts {
             part.kept.take_if(|_| part.part.per == Per::Step);
         }
     }
 
-    pub fn run(&mut self, mut inputs: Tensors) -> Result<Tensors, BackendError> {
+    /// The models of this step take their turn; what others made of a step is not used again.
+    fn turn(&mut self) {
+        let dense = self.dense > 0;
+        let parts = self.parts.iter_mut().map(|part| &mut part.model);
+        let models = parts.chain([&mut self.last]);
+        if models.fold(false, |turned, model| model.turn(dense) | turned) {
+            self.forget_steps();
+        }
+    }
+
+    pub fn run(&mut self, inputs: Tensors) -> Result<Tensors, BackendError> {
+        self.turn();
+        self.dense = self.dense.saturating_sub(1);
+        self.compute(inputs)
+    }
+
+    fn compute(&mut self, mut inputs: Tensors) -> Result<Tensors, BackendError> {
+        let last = self.last.session()?;
         if self.parts.is_empty() {
-            return self.last.run(inputs);
+            return last.run(inputs);
         }
         let (mut held, mut steady) = (Values::new(), BTreeSet::new());
         for part in &mut self.parts {
@@ -75,7 +105,7 @@ impl Work {
                     self.reused += usize::from(again);
                     values
                 }
-                (Per::Step, _) => part.session.call(
+                (Per::Step, _) => part.model.session()?.call(
                     reads(&part.part, &inputs),
                     &reads(&part.part, &held),
                     true,
@@ -83,10 +113,10 @@ impl Work {
             };
             held.extend(values);
         }
-        let read = |name: &String| self.last.inputs().iter().any(|port| port.name == *name);
+        let read = |name: &String| last.inputs().iter().any(|port| port.name == *name);
         inputs.retain(|name, _| read(name));
         held.retain(|name, _| read(name));
-        let results = self.last.call(inputs, &held, false)?;
+        let results = last.call(inputs, &held, false)?;
         results
             .into_iter()
             .map(|(name, value)| Ok((name, value.tensor()?)))
@@ -95,10 +125,10 @@ impl Work {
 }
 
 impl LoadedPart {
-    pub fn new(part: Part, session: Box<dyn Session>) -> Self {
+    pub fn new(part: Part, model: Model) -> Self {
         Self {
             part,
-            session,
+            model,
             kept: None,
         }
     }
@@ -110,7 +140,7 @@ impl LoadedPart {
         }
         self.kept = None;
         let (inputs, held) = (reads(&self.part, inputs), reads(&self.part, held));
-        let values = self.session.call(inputs.clone(), &held, true)?;
+        let values = self.model.session()?.call(inputs.clone(), &held, true)?;
         self.kept = Some(Kept {
             inputs,
             held,
@@ -142,7 +172,7 @@ impl LoadedPart {
         }
         self.kept = None;
         let (inputs, held) = (reads(&self.part, inputs), reads(&self.part, held));
-        let values = self.session.call(inputs.clone(), &held, true)?;
+        let values = self.model.session()?.call(inputs.clone(), &held, true)?;
         self.kept = Some(Kept {
             inputs,
             held: held

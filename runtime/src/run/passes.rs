@@ -45,6 +45,8 @@ pub struct PassJob {
     pub(super) decode_noise_scale: f32,
     /// How little the first block's work must change for the work of the others to be used again.
     pub(super) step_cache: f32,
+    /// First steps of a window that attend densely.
+    pub(super) dense_steps: usize,
 }
 
 impl PassJob {
@@ -164,6 +166,7 @@ pub(super) fn passes(
                 DECODE_NOISE_SCALE,
             )?,
             step_cache: positive_or_zero("step_cache", settings.step_cache)?,
+            dense_steps: settings.dense_steps.unwrap_or(0),
         };
         check_step_cache(manifest, &pass)?;
         check_guidance(manifest, &pass)?;

@@ -8,6 +8,7 @@ use ltxc_bundle::{Bundle, Manifest, StageOp, TargetInfo};
 use super::RunError;
 use super::component::{Component, Tensors, check_inputs};
 use super::decode::Pieces;
+use super::model::{Files, Model};
 use super::parts::LoadedPart;
 use super::ports::Spec;
 use crate::backend::{self, Backend, BackendOptions, Calls, Provider, Runtime, Session};
@@ -34,7 +35,7 @@ pub struct RunnerOptions {
 /// A bundle with the runtime it was compiled for. Components are loaded when they are first needed.
 pub struct Runner {
     pub(super) bundle: Bundle,
-    backend: Box<dyn Backend>,
+    backend: Arc<dyn Backend>,
     specs: BTreeMap<String, Spec>,
     keep: bool,
     together: usize,
@@ -142,7 +143,7 @@ impl Runner {
     ) -> Self {
         Self {
             bundle,
-            backend,
+            backend: Arc::from(backend),
             specs,
             keep,
             together: 1,
@@ -175,11 +176,14 @@ impl Runner {
         }
         let (spec, described) = (self.spec(name)?, self.described(name)?);
         let (mut parts, calls) = (Vec::new(), self.calls_of(name));
-        for part in &described.parts {
-            let session = self.model_for(&part.model, calls)?;
-            parts.push(LoadedPart::new(part.clone(), session));
+        let dense = described.dense.as_ref();
+        for (at, part) in described.parts.iter().enumerate() {
+            let dense = dense.and_then(|dense| dense.parts.get(at));
+            let model = self.turns(&part.model, dense, calls)?;
+            parts.push(LoadedPart::new(part.clone(), model));
         }
-        let last = self.model_for(&described.model, calls)?;
+        let dense = dense.map(|dense| &dense.model);
+        let last = self.turns(&described.model, dense, calls)?;
         let component = Arc::new(Component::new(name, spec.clone(), parts, last));
         let mut loaded = self.loaded();
         if self.keep || loaded.kept.contains(name) {
@@ -210,6 +214,17 @@ impl Runner {
     /// A model file of the bundle, ready to run.
     fn model_for(&self, file: &str, calls: Calls) -> Result<Box<dyn Session>, RunError> {
         Ok(self.backend.load_for(&self.bundle.path(file), calls)?)
+    }
+
+    /// A model file of the bundle, and the one that stands for it at dense steps.
+    fn turns(&self, usual: &str, dense: Option<&String>, calls: Calls) -> Result<Model, RunError> {
+        let files = Files {
+            usual: self.bundle.path(usual),
+            dense: dense
+                .filter(|dense| *dense != usual)
+                .map(|dense| self.bundle.path(dense)),
+        };
+        Ok(Model::open(&self.backend, files, calls, self.keep)?)
     }
 
     /// A text encoder that is dropped after its stage is called once for a prompt.

@@ -216,6 +216,7 @@ mod tests {
             ("frames", limits(16, &[])),
         ];
         let component = Component {
+            dense: None,
             model: String::new(),
             parts: Vec::new(),
             stream: None,

@@ -70,7 +70,12 @@ pub struct Bench {
 
 impl Bench {
     pub fn new(manifest: Manifest) -> Self {
-        let (_folder, fake, runner) = fake::runner(manifest, true);
+        Self::keeping(manifest, true)
+    }
+
+    /// A runner that keeps components between stages and runs, or does not.
+    pub fn keeping(manifest: Manifest, keep: bool) -> Self {
+        let (_folder, fake, runner) = fake::runner(manifest, keep);
         let bench = Self {
             fake,
             runner,

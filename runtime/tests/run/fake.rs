@@ -220,10 +220,9 @@ pub fn statistics(inputs: Tensors) -> Tensors {
 pub fn bundle(mut manifest: Manifest) -> (TempDir, Bundle) {
     let folder = tempfile::tempdir().unwrap();
     let models = manifest.components.values().flat_map(|component| {
-        let parts = component.parts.iter().map(|part| part.model.clone());
         let steps = component.stream.iter().flat_map(|stream| &stream.stages);
         let steps = steps.flat_map(|stage| stage.models.all().map(String::clone));
-        parts.chain(steps).chain([component.model.clone()])
+        component.models().cloned().chain(steps)
     });
     let names: Vec<_> = models.chain(manifest.tokenizer.clone()).collect();
     for name in names {

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use ltxc_bundle::{Manifest, Part, Per, Port, Scheduled, Settings};
+use ltxc_bundle::{Dense, Manifest, Part, Per, Port, Scheduled, Settings};
 use ltxc_runtime::run::{Job, Take, Tensors};
 use ltxc_runtime::sampling::NoiseSource;
 use ltxc_runtime::tensor::Tensor;
@@ -49,7 +49,10 @@ fn velocity(inputs: &Tensors, sums: &[f32]) -> Tensors {
 
 /// A bench whose transformer has two parts, and the rows of text of every call of the first.
 fn bench(manifest: Manifest) -> (Bench, Arc<Mutex<Vec<usize>>>) {
-    let bench = Bench::new(manifest);
+    heard(Bench::new(manifest))
+}
+
+fn heard(bench: Bench) -> (Bench, Arc<Mutex<Vec<usize>>>) {
     let calls = Arc::new(Mutex::new(Vec::new()));
     let heard = Arc::clone(&calls);
     bench.fake.set("transformer.once", move |inputs| {
@@ -248,4 +251,65 @@ fn a_bundle_in_one_piece_has_nothing_to_use_again() {
     let help = "compiled without; compile it with --set defaults.step_cache=0.1";
     assert!(refused.contains(help), "{refused}");
     assert!(Job::new(&in_parts(), cached(0.0)).is_ok());
+}
+
+/// The transformer in parts, of which the last has another model for dense steps, which makes twice the velocity.
+fn with_dense_steps(steps: usize, keep: bool) -> (Vec<f32>, Vec<String>) {
+    let mut manifest = in_parts();
+    let transformer = manifest.components.get_mut("transformer").unwrap();
+    transformer.dense = Some(Dense {
+        model: "transformer.dense.onnx".to_owned(),
+        parts: vec!["transformer.once.onnx".to_owned()],
+    });
+    let (mut bench, _) = heard(Bench::keeping(manifest, keep));
+    let reads = ["latents", "timestep", "sums"];
+    bench.fake.reads("transformer.dense", &reads);
+    bench.fake.set("transformer.dense", |inputs| {
+        let double = |sum: f32| 2.0 * sum;
+        let sums = values(&inputs, "sums").into_iter().map(double);
+        velocity(&inputs, &sums.collect::<Vec<_>>())
+    });
+    let job = bench.job(Settings {
+        dense_steps: Some(steps),
+        ..settings(9)
+    });
+    let first = bench.run(&job).latents();
+    assert_eq!(bench.run(&job).latents(), first);
+    let loads = bench.fake.loads().into_iter();
+    (
+        first,
+        loads
+            .filter(|name| name.starts_with("transformer"))
+            .collect(),
+    )
+}
+
+/// Three steps: the first so many are the dense model's, in every run, and of the two models one is loaded at a time.
+#[test]
+fn the_first_steps_are_dense() {
+    let (once, usual, dense) = ("transformer.once", "transformer", "transformer.dense");
+    let mut made = Vec::new();
+    for (steps, of_a_run) in [
+        (0, &[once, usual][..]),
+        (1, &[once, dense, usual]),
+        (3, &[once, dense]),
+        (9, &[once, dense]),
+    ] {
+        let (latents, loads) = with_dense_steps(steps, false);
+        assert_eq!(loads, [of_a_run, of_a_run].concat(), "{steps}");
+        made.push(latents);
+    }
+    assert_eq!(made[0], run(in_parts(), settings(9)).0);
+    assert_eq!(made[2], made[3]);
+    assert!(made[1] != made[0] && made[1] != made[2]);
+}
+
+#[test]
+fn models_that_are_kept_are_loaded_once() {
+    let (latents, loads) = with_dense_steps(1, true);
+    assert_eq!(latents, with_dense_steps(1, false).0);
+    assert_eq!(
+        loads,
+        ["transformer.once", "transformer.dense", "transformer"]
+    );
 }

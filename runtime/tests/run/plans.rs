@@ -40,6 +40,7 @@ fn component(name: &str, inputs: Vec<Port>, outputs: Vec<Port>, max: &[(&str, i6
         one_of: Vec::new(),
     };
     Component {
+        dense: None,
         model: format!("{name}.onnx"),
         parts: Vec::new(),
         stream: None,

@@ -173,10 +173,9 @@ fn model_files(bundle: &Bundle, components: &BTreeSet<&str>) -> Vec<(String, Str
     let described = bundle.manifest.components.iter();
     let wanted = described.filter(|(name, _)| components.contains(name.as_str()));
     let files = wanted.flat_map(|(name, component)| {
-        let parts = component.parts.iter().map(|part| &part.model);
-        parts
-            .chain([&component.model])
-            .map(|model| (name.clone(), model.clone()))
+        let models: BTreeSet<&String> = component.models().collect();
+        let named = |model: &String| (name.clone(), model.clone());
+        models.into_iter().map(named).collect::<Vec<_>>()
     });
     files.collect()
 }

@@ -59,7 +59,8 @@ pub fn command(args: &PlanArgs) -> Outcome {
             )?;
             let open = graph.clone();
             let graph = specialize(&graph, &call.sizes).map_err(|e| Failure::Input(e.into()))?;
-            let parts = project.lower(&call.component, graph, grid)?;
+            let parts = project.lower(&call.component, graph.clone(), grid)?;
+            let dense = project.lower_dense(&call.component, graph, grid, &parts)?;
             let pieces = in_pieces(&project, &call, &open, &parts, args)?;
             for part in &parts {
                 if let Some(said) = part.note.as_ref().filter(|_| pieces.is_none()) {
@@ -73,6 +74,7 @@ pub fn command(args: &PlanArgs) -> Outcome {
                     used: pieces.is_none(),
                 });
             }
+            rows.extend(dense_rows(&project, &call, &parts, &dense)?);
             rows.extend(pieces);
         }
     }
@@ -90,6 +92,31 @@ pub fn command(args: &PlanArgs) -> Outcome {
         false => show(&project, &rows, &peaks)?,
     }
     Ok(())
+}
+
+/// What dense steps need, where they have models of their own, whose weights are those of the others.
+fn dense_rows(
+    project: &Project,
+    call: &Call,
+    parts: &[Compiled],
+    dense: &[Compiled],
+) -> Outcome<Vec<Row>> {
+    let model = project.capabilities()?.memory;
+    let other = parts
+        .iter()
+        .zip(dense)
+        .filter(|(part, dense)| !dense.same_as(part));
+    let row = |(_, dense): (&Compiled, &Compiled)| Row {
+        stage: call.stage.clone(),
+        component: format!("{}, dense", call.component),
+        sizes: call.sizes.clone(),
+        plan: MemoryPlan {
+            weights: 0,
+            ..memory::plan(&dense.graph, model)
+        },
+        used: true,
+    };
+    Ok(other.map(row).collect())
 }
 
 /// What a component needs that a run computes in pieces.
