@@ -127,9 +127,12 @@ bench_quality() {
     "$ltxc" bench quality "$out/shapes.bundle" "$out/shapes-$recipe.bundle" --prompts "${PROMPTS:-20}" | tee "$out/quality-$recipe.txt"
   done
   # E4M3 has no kernels on a CPU: in f16 its numbers are widened at every product, which gives the same videos, slowly.
-  sed 's/^target: .*/target: widened/; s/quantized_products: .*/quantized_products: [f8e4m3]/' presets/targets/ort-cpu.yaml > "$out/widened.yaml"
-  "$ltxc" compile presets/shapes.yaml --target "$out/widened.yaml" --quant fp16 --quant fp8 --scales "$out/scales.json" -o "$out/shapes-fp8.bundle"
-  "$ltxc" bench quality "$out/shapes.bundle" "$out/shapes-fp8.bundle" --prompts "${PROMPTS:-20}" | tee "$out/quality-fp8.txt"
+  sed 's/^target: .*/target: widened/; s/quantized_products: .*/quantized_products: [f8e4m3]\n  quantized_attention: [f8e4m3]/' presets/targets/ort-cpu.yaml > "$out/widened.yaml"
+  for recipe in fp8 fp8-attention "fp8 fp8-attention"; do
+    # shellcheck disable=SC2046
+    "$ltxc" compile presets/shapes.yaml --target "$out/widened.yaml" --quant fp16 $(printf -- '--quant %s ' $recipe) --scales "$out/scales.json" -o "$out/shapes-fp8.bundle"
+    "$ltxc" bench quality "$out/shapes.bundle" "$out/shapes-fp8.bundle" --prompts "${PROMPTS:-20}" | tee "$out/quality-${recipe// /-}.txt"
+  done
 }
 
 bench_vae() {
