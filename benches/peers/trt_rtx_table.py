@@ -18,6 +18,8 @@ import subprocess
 import sys
 import tempfile
 
+from ranges import linear, scales
+
 HERE = pathlib.Path(__file__).resolve().parent
 GB = 1e9
 
@@ -37,10 +39,7 @@ def write_scales(header, layers, out):
     tensors = json.loads(pathlib.Path(header).read_text())["tensors"]
     block = lambda key: int((re.search(r"transformer_blocks\.(\d+)\.", key) or [0, 0])[1])
     tensors = {key: shape for key, shape in tensors.items() if block(key) < layers}
-    ranges = {key: 8.0 for key, shape in tensors.items() if key.startswith("model.diffusion_model.") and key.endswith(".weight") and len(shape) == 2}
-    ranges |= {f"{key}/{port}": 8.0 for key in ranges if key.endswith(".to_q.weight") for port in "qkv"}
-    made_by = {"producer": "invented", "bundle": "none", "method": "max", "prompts": 1, "video": "64x64x1", "steps": 1}
-    out.write_text(json.dumps({"ltxc_scales": 1, "made_by": made_by, "components": {"transformer": ranges}}))
+    out.write_text(json.dumps(scales(linear(tensors), 8.0)))
 
 
 def recipes(quant, scales):
