@@ -28,12 +28,9 @@ pub struct SdpaToStaticQdq {
     /// Attentions that stay as they are, by the name of the node or the key of the weight that makes their queries; `*`
     /// stands for anything.
     leave: Vec<String>,
-    /// Scores that the runtime takes in one value, written or not.
+    /// Scores that the runtime takes in one value, written or not; any number where left out.
     most_scores: i64,
 }
-
-/// Elements that TensorRT takes in one value.
-const MOST: i64 = 1 << 40;
 
 impl Default for SdpaToStaticQdq {
     fn default() -> Self {
@@ -41,7 +38,7 @@ impl Default for SdpaToStaticQdq {
             to: Dtype::F8e4m3,
             scales: None,
             leave: Vec::new(),
-            most_scores: MOST,
+            most_scores: i64::MAX,
         }
     }
 }
