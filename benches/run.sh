@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Every figure of benches/README.md, one JSON file each, under benches/out (not in git).
-#   benches/run.sh [compile|dit|int8|int4|quality|rows|vae|length|tiles|plan|long|seams|beside|start|sparse]...      PYTHON=python of an environment with peers/requirements.txt
+#   benches/run.sh [compile|dit|int8|formats|quality|rows|vae|length|tiles|plan|long|seams|beside|start|sparse]...      PYTHON=python of an environment with peers/requirements.txt
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=${PYTHON:-python3} out=${OUT:-benches/out} rounds=${ROUNDS:-7}
@@ -102,17 +102,21 @@ bench_beside() {
   "$python" benches/peers/beside.py --ltxc "$ltxc" --bundle "$out/shapes.bundle" -- --frames 257 --height 96 --width 96 --steps 4 --decode 8 | tee "$out/beside.txt"
 }
 
-# The same with weights of 4 bits, against ours in fp32: time, error, bytes on disk.
-bench_int4() {
+# The same step in every format that runs here, against ours in fp32: time, error, bytes on disk. Ranges are invented.
+bench_formats() {
   prepare dit_step.py transformer --per-token
-  local bundle=$out/dit_int4.bundle in=$out/dit_step.in.safetensors
-  "$ltxc" compile ltxv --checkpoint "$out/dit_step.ckpt.safetensors" --only transformer --quant int4 -o "$bundle"
-  "$ltxc" exec "$bundle" transformer --input "$in" -o "$out/dit_int4.out.safetensors"
-  "$python" benches/peers/compare.py "$out/dit_int4.out.safetensors" "$out/dit_step.expected.safetensors" --relative 0.12
-  du -b "$out/dit_step.bundle/transformer.onnx.data" "$bundle/transformer.onnx.data"
-  "$python" benches/peers/paired.py --rounds "$rounds" --json "$out/int4.json" \
-    --once "fp32=$ltxc exec $out/dit_step.bundle transformer --input $in --repeat 3 --threads 2 --json" \
-    --once "int4=$ltxc exec $bundle transformer --input $in --repeat 3 --threads 2 --json"
+  local in=$out/dit_step.in.safetensors at recipe
+  "$python" benches/peers/ranges.py "$out/dit_step.ckpt.safetensors" 8 > "$out/ranges.json"
+  local options=(--once "fp32=$ltxc exec $out/dit_step.bundle transformer --input $in --repeat 3 --threads 2 --json")
+  for recipe in int8-dynamic int8 int4; do
+    at=$out/dit_$recipe
+    "$ltxc" compile ltxv --checkpoint "$out/dit_step.ckpt.safetensors" --only transformer --quant "$recipe" --scales "$out/ranges.json" -o "$at.bundle"
+    "$ltxc" exec "$at.bundle" transformer --input "$in" -o "$at.out.safetensors"
+    "$python" benches/peers/compare.py "$at.out.safetensors" "$out/dit_step.expected.safetensors" --relative 0.12
+    options+=(--once "$recipe=$ltxc exec $at.bundle transformer --input $in --repeat 3 --threads 2 --json")
+  done
+  du -b "$out"/dit_*.bundle/transformer.onnx.data
+  "$python" benches/peers/paired.py --rounds "$rounds" --json "$out/formats.json" "${options[@]}"
 }
 
 # What every number format that runs here costs the videos of the tiny model.
@@ -127,9 +131,12 @@ bench_quality() {
     "$ltxc" bench quality "$out/shapes.bundle" "$out/shapes-$recipe.bundle" --prompts "${PROMPTS:-20}" | tee "$out/quality-$recipe.txt"
   done
   # E4M3 has no kernels on a CPU: in f16 its numbers are widened at every product, which gives the same videos, slowly.
-  sed 's/^target: .*/target: widened/; s/quantized_products: .*/quantized_products: [f8e4m3]/' presets/targets/ort-cpu.yaml > "$out/widened.yaml"
-  "$ltxc" compile presets/shapes.yaml --target "$out/widened.yaml" --quant fp16 --quant fp8 --scales "$out/scales.json" -o "$out/shapes-fp8.bundle"
-  "$ltxc" bench quality "$out/shapes.bundle" "$out/shapes-fp8.bundle" --prompts "${PROMPTS:-20}" | tee "$out/quality-fp8.txt"
+  sed 's/^target: .*/target: widened/; s/quantized_products: .*/quantized_products: [f8e4m3]\n  quantized_attention: [f8e4m3]/' presets/targets/ort-cpu.yaml > "$out/widened.yaml"
+  for recipe in fp8 fp8-attention "fp8 fp8-attention"; do
+    # shellcheck disable=SC2046
+    "$ltxc" compile presets/shapes.yaml --target "$out/widened.yaml" --quant fp16 $(printf -- '--quant %s ' $recipe) --scales "$out/scales.json" -o "$out/shapes-fp8.bundle"
+    "$ltxc" bench quality "$out/shapes.bundle" "$out/shapes-fp8.bundle" --prompts "${PROMPTS:-20}" | tee "$out/quality-${recipe// /-}.txt"
+  done
 }
 
 bench_vae() {

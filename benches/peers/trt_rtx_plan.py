@@ -8,7 +8,8 @@ real memory planner of NVIDIA judge an ONNX file here. Running the engine needs 
 
 sm: 75 Turing, 80/86 Ampere (RTX 3090), 89 Ada (RTX 4090, 4060 Ti), 120 Blackwell. Hopper (90) is not offered by RTX.
 --dim NAME=N fixes a symbolic dimension by its name in the ONNX file; --shape INPUT=1x256x64 fixes one input's shape.
-Prints one JSON object: seconds to build, bytes of activations, weights and engine. Exit 1 if the parser or the
+Prints one JSON object: seconds to build, bytes of activations, weights and engine, and what fused attention computes in,
+as the kernels' text in the engine says (E4M3, FP16, BF16). Exit 1 if the parser or the
 builder refuses.
 """
 import argparse
@@ -91,6 +92,8 @@ def plan(args):
     report["activation_bytes"] = last_figure(log.lines, "Total Activation Memory")
     report["weight_bytes"] = last_figure(log.lines, "Total Weights Memory")
     report["engine_bytes"] = engine.nbytes if engine is not None else None
+    kernels = re.findall(rb"initialize\(DATA_TYPE_(\w+),", bytes(engine)) if engine is not None else []
+    report["attention"] = sorted({name.decode() for name in kernels})
     report["errors"] = [text for severity, text in log.lines if severity in (trt.ILogger.ERROR, trt.ILogger.INTERNAL_ERROR)]
     return report, engine
 

@@ -18,6 +18,8 @@ import subprocess
 import sys
 import tempfile
 
+from ranges import linear, scales
+
 HERE = pathlib.Path(__file__).resolve().parent
 GB = 1e9
 
@@ -37,15 +39,13 @@ def write_scales(header, layers, out):
     tensors = json.loads(pathlib.Path(header).read_text())["tensors"]
     block = lambda key: int((re.search(r"transformer_blocks\.(\d+)\.", key) or [0, 0])[1])
     tensors = {key: shape for key, shape in tensors.items() if block(key) < layers}
-    linear = {key: 8.0 for key, shape in tensors.items() if key.startswith("model.diffusion_model.") and key.endswith(".weight") and len(shape) == 2}
-    made_by = {"producer": "invented", "bundle": "none", "method": "max", "prompts": 1, "video": "64x64x1", "steps": 1}
-    out.write_text(json.dumps({"ltxc_scales": 1, "made_by": made_by, "components": {"transformer": linear}}))
+    out.write_text(json.dumps(scales(linear(tensors), 8.0)))
 
 
 def recipes(quant, scales):
     """The options for recipes joined by `+`."""
     options = [text for recipe in quant.split("+") for text in ("--quant", recipe)]
-    return options + (["--scales", scales] if {"fp8", "int8", "nvfp4"} & set(quant.split("+")) else [])
+    return options + (["--scales", scales] if {"fp8", "fp8-attention", "int8", "nvfp4"} & set(quant.split("+")) else [])
 
 
 def compile_bundle(args, checkpoint, encoder, size, quant, out):
@@ -91,7 +91,7 @@ def main():
         if "text_encoder" in args.component:
             encoder = folder / "t5.safetensors"
             synthesise(HERE / "headers/t5xxl.json", encoder)
-        print("| size | format | sm | part | weights, GB | activations planned, GB | built, GB | builds in, s |\n| --- | --- | --- | --- | --- | --- | --- | --- |")
+        print("| size | format | sm | part | weights, GB | activations planned, GB | built, GB | attention in | builds in, s |\n| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
         for size in args.size or ["1920x1088x257"]:
             for quant in args.quant or ["fp16"]:
                 bundle = folder / "bundle"
@@ -106,7 +106,7 @@ def main():
                         cell = lambda value: "" if value is None else f"{value / GB:.2f}"
                         said = report["errors"][0][:80] if report["errors"] else cell(report["activation_bytes"])
                         weights, expected = (cell(row["planned"].get(key)) for key in ("weights", "activations"))
-                        print(f"| {size} | {quant} | {sm} | {model.stem} | {weights} | {expected} | {said} | {report.get('build_seconds', '')} |", flush=True)
+                        print(f"| {size} | {quant} | {sm} | {model.stem} | {weights} | {expected} | {said} | {', '.join(report.get('attention', []))} | {report.get('build_seconds', '')} |", flush=True)
     if args.json:
         pathlib.Path(args.json).write_text(json.dumps(rows, indent=1))
 

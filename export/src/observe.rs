@@ -1,4 +1,4 @@
-//! Written models that also give out how far the inputs of their linear layers reach.
+//! Written models that also give out how far the inputs of their linear layers and of their attention reach.
 //!
 //! A protocol buffer that is continued with another of the same message is their sum, so the nodes and outputs are
 //! added behind a model as it is: nothing of it is written anew, and its weights stay where they are.
@@ -19,11 +19,12 @@ const I64: i32 = 7;
 #[error("it is no ONNX model: {0}")]
 pub struct ObserveError(#[from] prost::DecodeError);
 
-/// What reads one value: linear layers, by the keys of their weights.
+/// What reads one value: linear layers, by the keys of their weights, and attention, by the key of the weight that makes
+/// its queries with `/q`, `/k` or `/v` behind it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Observed {
-    /// Keys of the weights.
-    pub keys: Vec<String>,
+    /// Names of the readers.
+    pub readers: Vec<String>,
     /// The output with the largest magnitude of the value, a scalar of f32.
     pub largest: String,
     /// The output with the magnitudes of some of its rows, where they are asked for.
@@ -42,12 +43,13 @@ pub struct Wanted {
     pub columns: bool,
 }
 
-/// What to add behind an encoded model, and what that gives out. A model without linear layers in floats gives nothing.
+/// What to add behind an encoded model, and what that gives out. A model without linear layers in floats gives
+/// nothing.
 pub fn observe(model: &[u8], wanted: Wanted) -> Result<(Vec<u8>, Vec<Observed>), ObserveError> {
     let graph = ModelProto::decode(model)?.graph.unwrap_or_default();
     let mut addition = Addition::new(wanted);
-    for (index, (value, layers)) in layers(&graph).into_iter().enumerate() {
-        addition.observe(index, value, &layers);
+    for (index, ((value, _), readers)) in readers(&graph).into_iter().enumerate() {
+        addition.observe(index, value, &readers);
     }
     let model = ModelProto {
         graph: Some(addition.graph),
@@ -59,50 +61,116 @@ pub fn observe(model: &[u8], wanted: Wanted) -> Result<(Vec<u8>, Vec<Observed>),
     }
 }
 
-/// A linear layer: the key of its weight and the number of its inputs.
-#[derive(Clone, Copy)]
-struct Layer<'a> {
-    key: &'a str,
-    /// The weight [in, out] as the product reads it.
-    weight: &'a str,
-    inputs: i64,
+/// What reads a value whose range is wanted.
+struct Reader<'a> {
+    name: String,
+    /// The weight [in, out] that a layer multiplies the value by.
+    weight: Option<&'a str>,
+    /// Columns of the value.
+    columns: i64,
 }
 
-/// Products with a weight of the checkpoint, by the value that they read.
-fn layers(graph: &GraphProto) -> BTreeMap<&str, Vec<Layer<'_>>> {
-    let weights = graph
-        .initializer
-        .iter()
-        .filter(|tensor| !tensor.doc_string.is_empty());
-    let mut weights: BTreeMap<&str, &TensorProto> = weights
-        .map(|tensor| (tensor.name.as_str(), tensor))
-        .collect();
-    let mut found: BTreeMap<&str, Vec<Layer<'_>>> = BTreeMap::new();
+/// Readers by the value that they read, layers and attention apart.
+type Readers<'a> = BTreeMap<(&'a str, Kind), Vec<Reader<'a>>>;
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    Layers,
+    Attention,
+}
+
+/// Products with a weight of the checkpoint, and attention with queries from one, by the values that they read.
+fn readers(graph: &GraphProto) -> Readers<'_> {
+    let weights = weights(graph);
+    let mut found = Readers::new();
     for node in &graph.node {
-        let input = |port: usize| node.input.get(port).map(String::as_str);
         match node.op_type.as_str() {
-            // A weight that is stored narrow is still one.
-            "Cast" => {
-                let weight = input(0).and_then(|name| weights.get(name).copied());
-                if let (Some(weight), Some(output)) = (weight, node.output.first()) {
-                    weights.insert(output, weight);
+            "MatMul" => {
+                if let (Some(weight), Some(value)) = (weight_of(node, &weights), input(node, 0)) {
+                    found
+                        .entry((value, Kind::Layers))
+                        .or_default()
+                        .push(Reader {
+                            name: weight.doc_string.clone(),
+                            weight: input(node, 1),
+                            columns: weight.dims[0],
+                        });
                 }
             }
-            "MatMul" => {
-                let name = input(1).unwrap_or_default();
-                if let (Some(weight), Some(value)) = (weights.get(name), input(0)) {
-                    let layer = Layer {
-                        key: weight.doc_string.as_str(),
-                        weight: name,
-                        inputs: weight.dims[0],
-                    };
-                    found.entry(value).or_default().push(layer);
-                }
+            "MultiHeadAttention" | "Attention" => {
+                read_by_attention(graph, node, &weights, &mut found)
             }
             _ => {}
         }
     }
     found
+}
+
+/// Queries, keys and values of attention.
+fn read_by_attention<'a>(
+    graph: &'a GraphProto,
+    node: &'a NodeProto,
+    weights: &Weights<'a>,
+    found: &mut Readers<'a>,
+) {
+    let Some(weight) = input(node, 0).and_then(|queries| made_by(graph, queries, weights)) else {
+        return;
+    };
+    for (port, letter) in ["q", "k", "v"].into_iter().enumerate() {
+        if let Some(value) = input(node, port) {
+            found
+                .entry((value, Kind::Attention))
+                .or_default()
+                .push(Reader {
+                    name: format!("{}/{letter}", weight.doc_string),
+                    weight: None,
+                    columns: weight.dims[1],
+                });
+        }
+    }
+}
+
+/// The weight of the last product that makes a value, found along first inputs.
+fn made_by<'a>(
+    graph: &'a GraphProto,
+    value: &str,
+    weights: &Weights<'a>,
+) -> Option<&'a TensorProto> {
+    let mut value = value;
+    loop {
+        let makes = |node: &&NodeProto| node.output.iter().any(|output| output == value);
+        let node = graph.node.iter().find(makes)?;
+        match node.op_type.as_str() {
+            "MatMul" => return weight_of(node, weights),
+            _ => value = input(node, 0)?,
+        }
+    }
+}
+
+/// Weights of the checkpoint, also behind a cast, by name.
+type Weights<'a> = BTreeMap<&'a str, &'a TensorProto>;
+
+fn weights(graph: &GraphProto) -> Weights<'_> {
+    let kept = |tensor: &&TensorProto| !tensor.doc_string.is_empty();
+    let named = graph.initializer.iter().filter(kept);
+    let mut weights: Weights<'_> = named.map(|tensor| (tensor.name.as_str(), tensor)).collect();
+    // A weight that is stored narrow is still one.
+    for node in graph.node.iter().filter(|node| node.op_type == "Cast") {
+        let weight = input(node, 0).and_then(|name| weights.get(name).copied());
+        if let (Some(weight), Some(output)) = (weight, node.output.first()) {
+            weights.insert(output, weight);
+        }
+    }
+    weights
+}
+
+fn weight_of<'a>(product: &NodeProto, weights: &Weights<'a>) -> Option<&'a TensorProto> {
+    weights.get(input(product, 1)?).copied()
+}
+
+fn input(node: &NodeProto, port: usize) -> Option<&str> {
+    let name = node.input.get(port).map(String::as_str);
+    name.filter(|name| !name.is_empty())
 }
 
 struct Addition {
@@ -139,13 +207,13 @@ impl Addition {
         }
     }
 
-    fn observe(&mut self, index: usize, value: &str, layers: &[Layer<'_>]) {
+    fn observe(&mut self, index: usize, value: &str, readers: &[Reader<'_>]) {
         let name = |what: &str| format!("observed.{index}.{what}");
         let (wide, largest) = (name("wide"), name("largest"));
         self.magnitudes(value, &wide);
         self.push("ReduceMax", &[&wide], &largest, Some(Self::drop_axes()));
         self.output(&largest, Vec::new());
-        let inputs = layers.first().map_or(0, |layer| layer.inputs);
+        let inputs = readers.first().map_or(0, |reader| reader.columns);
         let rows = name("rows");
         if self.wanted != Wanted::default() {
             self.rows(&wide, inputs, &rows);
@@ -154,10 +222,12 @@ impl Addition {
             .wanted
             .every
             .map(|_| self.sample(&rows, inputs, name("sample")));
-        let wanted = self.wanted.columns;
-        let columns = wanted.then(|| self.columns(&rows, layers, &name));
+        // Attention multiplies by no weight, with which its columns could be evened out.
+        let weights: Vec<&str> = readers.iter().filter_map(|reader| reader.weight).collect();
+        let wanted = self.wanted.columns && !weights.is_empty();
+        let columns = wanted.then(|| self.columns(&rows, inputs, &weights, &name));
         self.observed.push(Observed {
-            keys: layers.iter().map(|layer| layer.key.to_owned()).collect(),
+            readers: readers.iter().map(|reader| reader.name.clone()).collect(),
             largest,
             sample,
             columns,
@@ -179,10 +249,10 @@ impl Addition {
     fn columns(
         &mut self,
         rows: &str,
-        layers: &[Layer<'_>],
+        inputs: i64,
+        weights: &[&str],
         name: &dyn Fn(&str) -> String,
     ) -> [String; 2] {
-        let inputs = layers.first().map_or(0, |layer| layer.inputs);
         let [of_value, of_weights] = [name("columns"), name("weights")];
         self.push(
             "ReduceMax",
@@ -191,10 +261,10 @@ impl Addition {
             Some(Self::drop_axes()),
         );
         let mut largest = Vec::new();
-        for (index, layer) in layers.iter().enumerate() {
+        for (index, weight) in weights.iter().enumerate() {
             let [wide, most] =
                 ["wide", "largest"].map(|what| name(&format!("weight{index}.{what}")));
-            self.magnitudes(layer.weight, &wide);
+            self.magnitudes(weight, &wide);
             self.push(
                 "ReduceMax",
                 &[&wide, "observed.outputs"],
@@ -288,6 +358,8 @@ mod tests {
                 node("Cast", &["w.stored"], "w"),
                 node("MatMul", &["x", "w"], "y"),
                 node("MatMul", &["y", "x"], "z"),
+                node("RMSNormalization", &["y", ""], "q"),
+                node("MultiHeadAttention", &["q", "k", "x"], "a"),
             ],
             name: "case".to_owned(),
             ..GraphProto::default()
@@ -308,15 +380,33 @@ mod tests {
             columns: true,
         };
         let (more, observed) = observe(&before, wanted).expect("a model");
-        assert_eq!(observed.len(), 1, "attention is no layer: {observed:?}");
-        assert_eq!(observed[0].keys, ["proj.weight"]);
+        let readers: Vec<_> = observed.iter().map(|value| &value.readers[..]).collect();
+        assert_eq!(
+            readers,
+            [
+                &["proj.weight/k"][..],
+                &["proj.weight/q"],
+                &["proj.weight"],
+                &["proj.weight/v"],
+            ],
+            "products of two values are no layers"
+        );
         let after = ModelProto::decode([before, more].concat().as_slice()).expect("a model");
         let graph = after.graph.expect("a graph");
         assert_eq!((after.ir_version, graph.name.as_str()), (11, "case"));
         let outputs: Vec<&str> = graph.output.iter().map(|port| port.name.as_str()).collect();
-        let asked = ["largest", "sample", "columns", "weights"];
-        assert_eq!(outputs, asked.map(|name| format!("observed.0.{name}")));
-        assert_eq!(graph.node.len(), 3 + 5 + 5);
+        let asked = |n: usize, what: &[&str]| {
+            let name = |what: &&str| format!("observed.{n}.{what}");
+            what.iter().map(name).collect::<Vec<_>>()
+        };
+        let all = ["largest", "sample", "columns", "weights"];
+        let expected = [&all[..2], &all[..2], &all[..], &all[..2]];
+        let expected = expected
+            .iter()
+            .enumerate()
+            .flat_map(|(n, what)| asked(n, what));
+        assert_eq!(outputs, expected.collect::<Vec<_>>());
+        assert_eq!(graph.node.len(), 5 + 4 * 5 + 5);
     }
 
     #[test]

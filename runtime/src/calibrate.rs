@@ -1,4 +1,4 @@
-//! How far the values that linear layers read reach, over whole runs.
+//! How far the values that linear layers and attention read reach, over whole runs.
 //!
 //! [`Watching`] is a backend around another: of the models it is told of it loads ones that also give out magnitudes
 //! ([`Watched`]), takes those from every call and adds them to [`Ranges`], and hands on the rest. [`Range::magnitude`]

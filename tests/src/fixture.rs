@@ -65,6 +65,7 @@ pub fn all() -> Vec<Fixture> {
 pub fn capable() -> Capabilities {
     Capabilities {
         attention: AttentionForm::OrtMultiHeadAttention,
+        broadcast_masks: false,
         rms_normalization: true,
         rotary_embedding: true,
         half_weights: true,
@@ -73,6 +74,7 @@ pub fn capable() -> Capabilities {
         memory: ltxc_passes::memory::MemoryModel::default(),
         dynamic_int8: true,
         quantized_products: vec![Dtype::I8, Dtype::F8e4m3, Dtype::F4e2m1],
+        quantized_attention: vec![Dtype::F8e4m3],
         unsigned_int8: false,
         int4_weights: Some(Int4Form::OrtMatmulNbits),
         floats: vec![Dtype::F32, Dtype::F16, Dtype::Bf16],

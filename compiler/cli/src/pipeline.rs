@@ -65,7 +65,8 @@ pub fn check_target(target: &TargetFile) -> Outcome {
 }
 
 fn claims_fp8(can: &Capabilities) -> bool {
-    can.fp8_weights || can.quantized_products.contains(&Dtype::F8e4m3)
+    let of_fp8 = [&can.quantized_products, &can.quantized_attention];
+    can.fp8_weights || of_fp8.iter().any(|types| types.contains(&Dtype::F8e4m3))
 }
 
 fn claims_newest(can: &Capabilities) -> bool {

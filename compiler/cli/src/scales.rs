@@ -1,4 +1,5 @@
-//! The file of scales: how far the inputs of linear layers reach, as `ltxc calibrate` found it and recipes read it.
+//! The file of scales: how far the inputs of linear layers and of attention reach, as `ltxc calibrate` found it and
+//! recipes read it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -18,7 +19,8 @@ const LONGEST: u64 = 64 << 20;
 /// Keys listed in a message.
 const LISTED: usize = 5;
 
-/// How far the inputs of each layer reach, by the key of its weight.
+/// How far the inputs of each layer reach, by the key of its weight, and those of attention, by the key of the weight that
+/// makes its queries with `/q`, `/k` or `/v` behind it.
 pub type Magnitudes = BTreeMap<String, Reach>;
 
 /// A file of scales.
@@ -92,7 +94,7 @@ impl Scales {
         text.expect("scales are plain data with string keys") + "\n"
     }
 
-    /// The layers of a component, each of which must be one of its weights.
+    /// The ranges of a component, each of which must be named after one of its weights.
     pub fn of(&self, component: &str, weights: &BTreeSet<String>) -> Outcome<&Magnitudes> {
         let Some(layers) = self.components.get(component) else {
             let known: Vec<&str> = self.components.keys().map(String::as_str).collect();
@@ -103,7 +105,7 @@ impl Scales {
         };
         let strange: Vec<&str> = layers
             .keys()
-            .filter(|key| !weights.contains(*key))
+            .filter(|key| !weights.contains(weight_of(key)))
             .map(String::as_str)
             .collect();
         match strange.len() {
@@ -119,6 +121,13 @@ impl Scales {
             ))),
         }
     }
+}
+
+/// The weight that a range is named after.
+fn weight_of(name: &str) -> &str {
+    let attention = ["/q", "/k", "/v"];
+    let mut weights = attention.iter().filter_map(|port| name.strip_suffix(port));
+    weights.next().unwrap_or(name)
 }
 
 /// The scales that the caller names, or else the first recipe that names any.

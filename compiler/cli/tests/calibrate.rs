@@ -45,21 +45,18 @@ fn layers(scales: &Value) -> &serde_json::Map<String, Value> {
     scales["components"]["transformer"].as_object().unwrap()
 }
 
-/// What a compile with these scales says where it fails.
+/// What a compile on integers with these scales says where it fails.
 fn refused(folder: &Path, scales: &Value) -> String {
+    refused_by(folder, scales, &["--quant", "int8"])
+}
+
+fn refused_by(folder: &Path, scales: &Value, quant: &[&str]) -> String {
     let path = folder.join("changed.json");
     fs::write(&path, scales.to_string()).unwrap();
     let (path, out) = (path.to_str().unwrap(), folder.join("refused.bundle"));
     let compile = ["compile", "presets/shapes.yaml", "--only", "transformer"];
-    let quant = [
-        "--quant",
-        "int8",
-        "--scales",
-        path,
-        "-o",
-        out.to_str().unwrap(),
-    ];
-    let said = ltxc(&[&compile[..], &quant].concat());
+    let scales = ["--scales", path, "-o", out.to_str().unwrap()];
+    let said = ltxc(&[&compile[..], quant, &scales].concat());
     assert_eq!(said.code, Some(1), "{}", said.stdout);
     said.stderr
 }
@@ -73,10 +70,14 @@ fn ranges_of_a_run_become_a_bundle_that_runs() {
         (&json!(1), &json!("max"))
     );
     // Text keys are computed in another part than queries.
-    for layer in ["attn1.to_q", "attn2.to_k", "ff.net.2"] {
+    let attention = ["attn1.to_q.weight/q", "attn2.to_q.weight/v"];
+    for layer in ["attn1.to_q.weight", "attn2.to_k", "ff.net.2"]
+        .iter()
+        .chain(&attention)
+    {
         let found = layers(&scales)
             .iter()
-            .filter(|(key, _)| key.contains(layer));
+            .filter(|(key, _)| key.contains(*layer));
         assert!(found.clone().count() > 0, "{layer}");
         assert!(
             found
@@ -139,7 +140,8 @@ fn smoothed_inputs_reach_less_far_and_give_the_same_videos() {
     let plain = calibrate(tmp.path(), "max");
     let smooth = calibrate_with(tmp.path(), &["--smooth", "0.5"]);
     assert_eq!(layers(&plain).len(), layers(&smooth).len());
-    for (key, reach) in layers(&smooth) {
+    let by_weights = |(key, _): &(&String, &Value)| !key.contains('/');
+    for (key, reach) in layers(&smooth).iter().filter(by_weights) {
         let powers = reach["smooth"].as_array().unwrap();
         let divided = powers.iter().any(|power| power.as_i64() != Some(0));
         assert!(divided && reach["largest"].as_f64().unwrap() > 0.0, "{key}");
@@ -217,6 +219,48 @@ fn wrong_scales_are_refused_with_their_layer() {
     );
     let nothing = refused(tmp.path(), &json!({"format": "other"}));
     assert!(nothing.contains("no file of scales"), "{nothing}");
+}
+
+#[test]
+fn attention_on_8_bits_needs_the_ranges_of_what_it_reads() {
+    let tmp = TempDir::new().unwrap();
+    let mut scales = calibrate(tmp.path(), "max");
+    let quant = [
+        "--target",
+        "tensorrt-rtx",
+        "--quant",
+        "fp16",
+        "--quant",
+        "fp8-attention",
+    ];
+    let [path, bundle] = ["scales.json", "fp8.bundle"].map(|name| tmp.path().join(name));
+    let compile = ["compile", "presets/shapes.yaml", "--only", "transformer"];
+    let files = [
+        "--scales",
+        path.to_str().unwrap(),
+        "-o",
+        bundle.to_str().unwrap(),
+    ];
+    ltxc(&[&compile[..], &quant, &files].concat()).fine();
+    let model = fs::read(bundle.join("transformer.onnx")).unwrap();
+    let holds = |name: &str| {
+        model
+            .windows(name.len())
+            .any(|part| part == name.as_bytes())
+    };
+    assert!(holds("transformer_blocks.0.a.f16.weights_quantized"));
+    assert!(holds("transformer_blocks.0.c.f16.k_quantized"));
+    let ranges = scales["components"]["transformer"].as_object_mut().unwrap();
+    let strange = |key: &str| key.contains("attn2.to_q.weight/k");
+    let key = ranges.keys().find(|key| strange(key)).unwrap().clone();
+    ranges.remove(&key);
+    let said = refused_by(tmp.path(), &scales, &quant);
+    assert!(
+        said.contains(&key) && said.contains("ltxc calibrate"),
+        "{said}"
+    );
+    let said = refused_by(tmp.path(), &scales, &quant[2..]);
+    assert!(said.contains("quantized_attention"), "{said}");
 }
 
 #[test]

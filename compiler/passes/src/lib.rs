@@ -20,6 +20,7 @@ mod linear;
 mod matched;
 pub mod memory;
 mod pattern;
+mod reach;
 mod report;
 mod rule;
 mod rules;
@@ -30,8 +31,8 @@ pub mod transforms;
 
 pub use driver::{explain, run};
 pub use error::PassError;
-pub use linear::Reach;
 pub use matched::Match;
+pub use reach::Reach;
 pub use report::{Decline, PassReport, difference};
 pub use rule::{Declined, Fidelity, Meta, Roots, Rule, Verdict};
 pub use rules::{find, rules};

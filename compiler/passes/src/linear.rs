@@ -1,41 +1,12 @@
 //! What rules that quantise linear layers ask of one.
 
-use std::collections::BTreeMap;
-
 use ltxc_ir::attrs::Literal;
 use ltxc_ir::op::{Constant, Mul};
 use ltxc_ir::{Dtype, NodeId, Patch, Size, Value};
-use serde::{Deserialize, Serialize};
 
 use crate::matched::Match;
+use crate::reach::{Reach, Reaches, reach_of};
 use crate::rule::{Declined, require};
-
-/// How far the inputs of layers reach, by the key of their weights, as a calibration found it.
-pub(crate) type Reaches = BTreeMap<String, Reach>;
-
-/// How far the inputs of a layer reach.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(untagged, deny_unknown_fields)]
-pub enum Reach {
-    /// The largest magnitude.
-    Plain(f32),
-    /// The largest magnitude once each input is divided by two to the power of its number here.
-    Smooth {
-        /// The largest magnitude after that.
-        largest: f32,
-        /// The powers, one for each input.
-        smooth: Vec<i8>,
-    },
-}
-
-impl Reach {
-    /// The magnitude to quantise for.
-    pub fn largest(&self) -> f32 {
-        match self {
-            Self::Plain(largest) | Self::Smooth { largest, .. } => *largest,
-        }
-    }
-}
 
 /// `linear(x, w, b?)` over the last axis, with a weight of the checkpoint.
 pub(crate) struct Linear<'a> {
@@ -86,21 +57,7 @@ impl Linear<'_> {
         m: &Match<'_>,
         reaches: Option<&Reaches>,
     ) -> Result<Ranged, Declined> {
-        let reaches = reaches.ok_or_else(|| Declined::Because("there are no scales".to_owned()))?;
-        let key = self.key;
-        let reach = reaches.get(key).ok_or_else(|| {
-            Declined::Unmet(format!(
-                "the file of scales says nothing of the inputs of `{key}`; make it anew with `ltxc calibrate`, or name the \
-                 layer in `leave`"
-            ))
-        })?;
-        let magnitude = reach.largest();
-        if magnitude <= 0.0 || !magnitude.is_finite() {
-            return Err(Declined::Unmet(format!(
-                "the inputs of `{key}` reach {magnitude} in the file of scales; a number over 0 is needed, or the layer \
-                 in `leave`"
-            )));
-        }
+        let reach = reach_of(reaches, self.key, &format!("the inputs of `{}`", self.key))?;
         let (x, weight) = match reach {
             Reach::Smooth { smooth, .. } => self.smoothed(patch, m, smooth)?,
             Reach::Plain(_) => (self.x.into(), self.weight.into()),
@@ -108,7 +65,7 @@ impl Linear<'_> {
         Ok(Ranged {
             x,
             weight,
-            magnitude,
+            magnitude: reach.largest(),
         })
     }
 

@@ -123,11 +123,41 @@ impl<'a> Match<'a> {
         }
     }
 
+    /// The key of the weight in the last product that makes a value, found along first inputs: norms, turns, cuts and
+    /// casts lie between, and the product may be of any form.
+    pub fn made_by(&self, mut id: NodeId) -> Option<&'a str> {
+        loop {
+            id = match self.op_of(id) {
+                Op::Linear(_)
+                | Op::Matmul(_)
+                | Op::OrtMatmulNbits(_)
+                | Op::OrtDynamicQuantizeMatmul(_) => break,
+                _ => self.input_of(id, 0)?,
+            };
+        }
+        let mut weight = self.input_of(id, 1)?;
+        loop {
+            match self.op_of(weight) {
+                Op::Weight(weight) => return Some(weight.key.as_str()),
+                _ => weight = self.input_of(weight, 0)?,
+            }
+        }
+    }
+
     /// Declines if a pattern of the recipe names the node, or a weight that it reads by its key.
     pub fn require_not_in(&self, leave: &[String]) -> Result<(), Declined> {
         let inputs = self.inputs.iter().flatten();
         let keys = inputs.filter_map(|id| Some(self.weight_of(*id)?.1));
-        let names: Vec<&str> = keys.chain([self.name()]).collect();
+        self.require_none_in(leave, keys.chain([self.name()]))
+    }
+
+    /// Declines if a pattern of the recipe is one of the names of what would change.
+    pub fn require_none_in<'n>(
+        &self,
+        leave: &[String],
+        names: impl Iterator<Item = &'n str>,
+    ) -> Result<(), Declined> {
+        let names: Vec<&str> = names.collect();
         for pattern in leave {
             let left = names.iter().any(|name| matches(pattern, name));
             require!(!left, "the recipe leaves `{pattern}` as it is");

@@ -210,14 +210,34 @@ impl<'g> Planner<'g> {
     /// Numbers that a product takes quantised: targets that are given such pairs compute on what is small.
     fn find_dequantised(&mut self) {
         for id in self.order.clone() {
-            let back = matches!(
-                self.op(id),
-                Op::Dequantize(_) | Op::TrtFp4DynamicQuantize(_)
-            );
+            let back = match self.op(id) {
+                Op::Dequantize(_) | Op::TrtFp4DynamicQuantize(_) => true,
+                Op::Cast(_) => self.widens_a_pair(id),
+                _ => false,
+            };
             if back && !self.graph.is_output(id) {
                 self.unwritten.insert(id);
             }
         }
+    }
+
+    /// Whether numbers that come out of a pair are only taken into a product that adds in more bits.
+    fn widens_a_pair(&self, id: NodeId) -> bool {
+        let read = self.inputs(id).first().copied();
+        read.is_some_and(|read| {
+            matches!(self.op(read), Op::Dequantize(_)) && self.width(read) < self.width(id)
+        })
+    }
+
+    /// Whether an operation rounds to fewer bits, which a kernel does where it writes.
+    fn narrows(&self, id: NodeId) -> bool {
+        let reads = self.inputs(id);
+        let wider = reads.iter().all(|read| self.width(*read) > self.width(id));
+        matches!(self.op(id), Op::Cast(_)) && wider
+    }
+
+    fn width(&self, id: NodeId) -> u64 {
+        self.graph.node(id).fact.dtype.bytes()
     }
 
     /// What a kernel hands on inside, to the only operation that reads it.
@@ -230,13 +250,22 @@ impl<'g> Planner<'g> {
             let inside = match self.op(id) {
                 op if is_elementwise(op) => users.iter().all(|user| reads_through(self.op(*user))),
                 Op::Softmax(_) => true,
-                Op::Matmul(_) => users.iter().all(|user| self.leads_to_softmax(*user)),
+                Op::Quantize(_) => self.quantizes_a_softmax(id),
+                Op::Matmul(_) => users
+                    .iter()
+                    .all(|user| self.leads_to_softmax(*user) || self.narrows(*user)),
                 _ => false,
             };
             if inside && users.len() == 1 && !self.graph.is_output(id) {
                 self.unwritten.insert(id);
             }
         }
+    }
+
+    /// Whether numbers are what attention on few bits has between its products.
+    fn quantizes_a_softmax(&self, id: NodeId) -> bool {
+        let made = self.inputs(id).first().map(|x| self.op(*x));
+        matches!(made, Some(Op::Softmax(_)))
     }
 
     fn leads_to_softmax(&self, id: NodeId) -> bool {

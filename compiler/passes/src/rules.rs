@@ -21,6 +21,7 @@ mod rope_to_rotary_embedding;
 mod sdpa_to_onnx_attention;
 mod sdpa_to_ort_multi_head_attention;
 mod sdpa_to_sparse_tiles;
+mod sdpa_to_static_qdq;
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -55,6 +56,7 @@ const BUILDS: &[Build] = &[
     build::<sdpa_to_onnx_attention::SdpaToOnnxAttention>,
     build::<sdpa_to_ort_multi_head_attention::SdpaToOrtMultiHeadAttention>,
     build::<sdpa_to_sparse_tiles::SdpaToSparseTiles>,
+    build::<sdpa_to_static_qdq::SdpaToStaticQdq>,
 ];
 
 /// A rule's parameters are the fields of its struct; without any it is what its `Default` says.

@@ -13,6 +13,9 @@ use crate::memory::MemoryModel;
 pub struct Capabilities {
     /// How attention is written.
     pub attention: AttentionForm,
+    /// Whether the ONNX `Attention` operator broadcasts a mask along all of its axes, as the standard says.
+    #[serde(default)]
+    pub broadcast_masks: bool,
     /// Whether the `RMSNormalization` operator exists (opset 23).
     pub rms_normalization: bool,
     /// Whether the `RotaryEmbedding` operator exists (opset 23) and takes rows of any width.
@@ -34,6 +37,9 @@ pub struct Capabilities {
     /// Types of which products run as kernels where both sides are quantised and dequantised again (Q/DQ pairs).
     #[serde(default)]
     pub quantized_products: Vec<Dtype>,
+    /// Types of which attention in 16 bits runs as one kernel where both sides of both its products are such pairs.
+    #[serde(default)]
+    pub quantized_attention: Vec<Dtype>,
     /// Whether kernels want 8-bit integers that are computed without a sign, with 128 for 0.
     #[serde(default)]
     pub unsigned_int8: bool,

@@ -11,8 +11,8 @@ use crate::tensor::Tensor;
 /// A value that a model gives out magnitudes of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Watched {
-    /// Keys of the weights that it meets.
-    pub keys: Vec<String>,
+    /// Names of what reads it.
+    pub readers: Vec<String>,
     /// The output with its largest magnitude.
     pub largest: String,
     /// The output with magnitudes of some of its rows.
@@ -124,8 +124,8 @@ impl Session for WatchingSession {
             let columns = columns
                 .map(|name| take(name))
                 .collect::<Result<Vec<_>, _>>()?;
-            for key in &value.keys {
-                let range = ranges.entry(key.clone()).or_default();
+            for reader in &value.readers {
+                let range = ranges.entry(reader.clone()).or_default();
                 largest.iter().for_each(|most| range.reach(*most));
                 range.sample(sample.as_deref().unwrap_or_default());
                 if let [columns, weights] = columns.as_slice() {

@@ -15,7 +15,7 @@ const SEARCHED: i32 = 6;
 /// Steps of 8 bits on one side of 0.
 const STEPS: f64 = 127.0;
 
-/// The ranges of values, by the keys of the weights that they meet.
+/// The ranges of values, by the names of what reads them.
 pub type Ranges = BTreeMap<String, Range>;
 
 /// How the magnitude to quantise for follows from a range.

@@ -40,10 +40,22 @@ impl Case {
 impl Case {
     /// One component of the same fixture, by a recipe.
     pub fn quantized(&self, recipe: &str, component: &str) -> Self {
+        self.changed(recipe, component, &|options| {
+            options.quant.push(recipe.to_owned());
+        })
+    }
+
+    /// One component of the same fixture with other options.
+    pub fn changed(
+        &self,
+        what: &str,
+        component: &str,
+        change: &dyn Fn(&mut CompileOptions),
+    ) -> Self {
         let mut options = self.options.clone();
-        options.quant.push(recipe.to_owned());
         options.only.push(component.to_owned());
-        compile(&self.folder, format!("{} {recipe}", self.name), options)
+        change(&mut options);
+        compile(&self.folder, format!("{} {what}", self.name), options)
     }
 }
 

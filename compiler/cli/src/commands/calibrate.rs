@@ -137,7 +137,7 @@ fn watched_models(
         let model = folder.path().join(&name);
         fs::write(&model, bytes)?;
         let values = observed.into_iter().map(|value| Watched {
-            keys: value.keys,
+            readers: value.readers,
             largest: value.largest,
             sample: value.sample,
             columns: value.columns,

@@ -47,6 +47,7 @@ fn graph() -> Graph {
 fn replace_by(op: fn() -> Op) -> Result<usize, PassError> {
     let capabilities = Capabilities {
         attention: AttentionForm::Decomposed,
+        broadcast_masks: false,
         rms_normalization: false,
         half_weights: false,
         bf16: false,
@@ -54,6 +55,7 @@ fn replace_by(op: fn() -> Op) -> Result<usize, PassError> {
         memory: crate::memory::MemoryModel::default(),
         dynamic_int8: false,
         quantized_products: Vec::new(),
+        quantized_attention: Vec::new(),
         unsigned_int8: false,
         int4_weights: None,
         floats: vec![ltxc_ir::Dtype::F32],

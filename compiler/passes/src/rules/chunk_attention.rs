@@ -1,11 +1,11 @@
 //! Attention over some queries at a time.
 
-use ltxc_ir::{Op, Patch, Value};
 use serde::Deserialize;
 
-use crate::chunks::{Chunks, TOKENS};
+use crate::attention::by_queries;
+use crate::chunks::TOKENS;
 use crate::matched::Match;
-use crate::rule::{Declined, Fidelity, Meta, Roots, Rule, Verdict, require};
+use crate::rule::{Fidelity, Meta, Roots, Rule, Verdict, require};
 use crate::target::AttentionForm;
 
 /// `sdpa(q, k, v)` -> `concat(sdpa(q[0..n], k, v), sdpa(q[n..2n], k, v), ..)`.
@@ -42,30 +42,6 @@ impl Rule for ChunkAttention {
         let can = m.capabilities();
         let written = can.attention == AttentionForm::Decomposed && !can.memory.fused;
         require!(written, "the target's attention writes no scores down");
-        let Op::Sdpa(op) = m.op() else {
-            return Err(Declined::NotMine);
-        };
-        let (q, k, v) = (m.required(0)?, m.required(1)?, m.required(2)?);
-        let queries = &m.fact_of(q).shape[1];
-        let chunks = Chunks::of(m.fact_of(q), self.tokens)?;
-        let mut patch = Patch::new();
-        let joined = chunks.join(&mut patch, |patch, cut| {
-            let mask = m.input(3).map(|mask| {
-                let shape = &m.fact_of(mask).shape;
-                let by_query = shape.len() >= 2 && shape[shape.len() - 2] == *queries;
-                if by_query {
-                    cut(patch, mask)
-                } else {
-                    Value::Old(mask)
-                }
-            });
-            let q = cut(patch, q);
-            patch.add_with_gaps(
-                "part",
-                op.clone(),
-                &[Some(q), Some(k.into()), Some(v.into()), mask],
-            )
-        });
-        Ok(patch.replace(m.root(), joined))
+        by_queries(m, self.tokens)
     }
 }

@@ -8,8 +8,8 @@ use ltxc_ir::op::{
 use ltxc_ir::{Dtype, Patch, Size, Value, narrow};
 use serde::Deserialize;
 
-use crate::linear::Reaches;
 use crate::matched::Match;
+use crate::reach::Reaches;
 use crate::rule::{Fidelity, Meta, Roots, Rule, Verdict, require};
 use crate::target::Capabilities;
 

@@ -5,8 +5,8 @@ use ltxc_ir::op::{Add, Cast, Constant, Dequantize, Matmul, Quantize, Transpose, 
 use ltxc_ir::{Dtype, Patch, Value, narrow};
 use serde::Deserialize;
 
-use crate::linear::Reaches;
 use crate::matched::Match;
+use crate::reach::Reaches;
 use crate::rule::{Fidelity, Meta, Roots, Rule, Verdict};
 use crate::target::Capabilities;
 

@@ -4,14 +4,15 @@ use ltxc_ir::Patch;
 use ltxc_ir::op::OnnxAttention;
 use serde::Deserialize;
 
-use crate::attention::{Attention, full_mask, require_fused};
+use crate::attention::{Attention, full_mask, ranked_mask, require_fused};
 use crate::matched::Match;
 use crate::rule::{Fidelity, Meta, Roots, Rule, Verdict};
 use crate::target::AttentionForm;
 
 /// `sdpa(q, k, v, mask?)` -> `Attention(q, k, v, mask)` of opset 23, heads packed.
 ///
-/// The mask gets rank 4, with queries and keys written out; runtimes broadcast the other two axes only.
+/// The mask gets rank 4. Where the target broadcasts it, one for keys alone stays small; otherwise queries and keys are
+/// written out.
 #[derive(Default, Deserialize)]
 pub struct SdpaToOnnxAttention;
 
@@ -32,7 +33,10 @@ impl Rule for SdpaToOnnxAttention {
         let attention = Attention::read(m)?;
         require_fused(m, &attention, AttentionForm::OnnxAttention)?;
         let mut patch = Patch::new();
-        let mask = full_mask(m, &attention, &mut patch);
+        let mask = match m.capabilities().broadcast_masks {
+            true => ranked_mask(m, &attention, &mut patch),
+            false => full_mask(m, &attention, &mut patch),
+        };
         let (q, k, v) = (attention.q, attention.k, attention.v);
         let op = OnnxAttention {
             heads: attention.heads,
