@@ -122,13 +122,12 @@ impl Runner {
         counts: (usize, usize),
         budget: Option<u64>,
     ) -> Result<Option<Cuts>, RunError> {
-        let (described, spec) = (self.described(component)?, self.spec(component)?);
-        let Some(stream) = &described.stream else {
+        let Some(stream) = &self.described(component)?.stream else {
             return Ok(None);
         };
         let given = Given::from([(name, (DType::F32, shape))]);
-        let sizes = sizes(component, spec, &given)?;
-        let weights = described.weight_bytes;
+        let sizes = sizes(component, self.spec(component)?, &given)?;
+        let weights = self.weights(component);
         Cuts::automatic(stream, weights, &sizes, shape, counts, budget)
     }
 
