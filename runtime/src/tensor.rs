@@ -7,6 +7,7 @@
 
 pub mod file;
 
+use std::borrow::Borrow;
 use std::fmt;
 
 use half::{bf16, f16};
@@ -269,7 +270,8 @@ impl Tensor {
     /// # Errors
     ///
     /// [`TensorError::Axis`] when there are none, or they differ in type or in another axis.
-    pub fn joined(axis: usize, tensors: &[Tensor]) -> Result<Tensor, TensorError> {
+    pub fn joined(axis: usize, tensors: &[impl Borrow<Tensor>]) -> Result<Tensor, TensorError> {
+        let tensors: Vec<&Tensor> = tensors.iter().map(Borrow::borrow).collect();
         let shape = tensors.first().map_or_else(Vec::new, |t| t.shape.clone());
         let wrong = || TensorError::Axis {
             shape: shape.clone(),
@@ -279,7 +281,7 @@ impl Tensor {
         let outer: usize = outer.ok_or_else(wrong)?.iter().product();
         let (mut joined, mut sum) = (first.data.runs(&mut std::iter::empty()), 0);
         for row in 0..outer {
-            for tensor in tensors {
+            for tensor in &tensors {
                 let run = tensor.data.len() / outer;
                 let mut runs = std::iter::once((row * run, run));
                 if !joined.append(&tensor.data.runs(&mut runs)) {
@@ -287,7 +289,7 @@ impl Tensor {
                 }
             }
         }
-        for tensor in tensors {
+        for tensor in &tensors {
             sum += tensor.shape.get(axis).copied().ok_or_else(wrong)?;
         }
         let mut whole = shape.clone();

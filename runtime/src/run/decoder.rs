@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 
 use super::component::Tensors;
 use super::cuts::Cuts;
-use super::decode::frames_in;
 use super::event::{Event, News};
 use super::generate::missing;
 use super::geometry::VideoSize;
-use super::queue::{self, Out, Pair, Ready};
+use super::latents::Latents;
+use super::queue::{self, Out, Ready};
 use super::stream::Stream;
-use super::video::{Decoded, Frames};
+use super::video::Frames;
 use super::{Component, Job, RunError, Runner};
 use crate::tensor::Tensor;
 
@@ -40,8 +40,7 @@ impl Decoder<'_> {
                 out,
                 take: order.take,
                 size: order.size,
-                denoised: Vec::new(),
-                mixed: Vec::new(),
+                come: Latents::default(),
                 done: 0,
             };
             let pieces = self
@@ -69,15 +68,14 @@ impl Decoder<'_> {
     }
 }
 
-/// A take that is decoded: the latents that came, and how many frames left.
+/// A take that is decoded: the latents that came and were not decoded yet, and how many frames left.
 struct Decoding<'d> {
     decoder: &'d Decoder<'d>,
     ready: &'d Receiver<Ready>,
     out: &'d Out,
     take: usize,
     size: VideoSize,
-    denoised: Vec<Tensor>,
-    mixed: Vec<Tensor>,
+    come: Latents,
     done: usize,
 }
 
@@ -89,6 +87,7 @@ impl Decoding<'_> {
         mut inputs: Tensors,
     ) -> Result<Duration, RunError> {
         let latents = self.latents(0, self.size.frames)?;
+        let latents = Arc::unwrap_or_clone(latents);
         inputs.insert("latents".to_owned(), latents);
         let (component, loading) = match kept.take() {
             Some(component) => (component, Duration::ZERO),
@@ -108,7 +107,8 @@ impl Decoding<'_> {
         let mut stream = Stream::new(decoder.runner, stages, given, cuts)?;
         for start in (0..self.size.frames).step_by(cuts.frames) {
             let count = cuts.frames.min(self.size.frames - start);
-            let piece = Tensors::from([("latents".to_owned(), self.latents(start, count)?)]);
+            let latents = Arc::unwrap_or_clone(self.latents(start, count)?);
+            let piece = Tensors::from([("latents".to_owned(), latents)]);
             let pushed = stream.push(piece, &mut |made| self.leave_made(made));
             pushed.map_err(|error| self.placed(error))?;
         }
@@ -117,23 +117,18 @@ impl Decoding<'_> {
         Ok(stream.loading)
     }
 
-    /// Latent frames as they are decoded; waits until they have come.
-    fn latents(&mut self, start: usize, count: usize) -> Result<Tensor, RunError> {
-        while self.mixed.iter().map(frames_in).sum::<usize>() < start + count {
-            let Pair { denoised, mixed } = queue::next_latents(self.ready)?;
-            self.denoised.push(denoised);
-            self.mixed.push(mixed);
-        }
-        let (mut pieces, mut before) = (Vec::new(), 0);
-        for tensor in &self.mixed {
-            let end = before + frames_in(tensor);
-            let (from, to) = (start.max(before), end.min(start + count));
-            if from < to {
-                pieces.push(tensor.along(2, from - before, to - from)?);
+    /// Latent frames as they are decoded, which are let go here; waits until they have come.
+    fn latents(&mut self, start: usize, count: usize) -> Result<Arc<Tensor>, RunError> {
+        while self.come.frames() < start + count {
+            let latents = queue::next_latents(self.ready)?;
+            self.come.push(Arc::clone(&latents.decoder_latents));
+            if self.decoder.wanted {
+                self.out.latents(self.take, latents, self.size.frames)?;
             }
-            before = end;
         }
-        Ok(Tensor::joined(2, &pieces)?)
+        let latents = self.come.along(start, count)?;
+        self.come.forget(start + count);
+        Ok(latents)
     }
 
     fn leave_made(&mut self, mut made: Tensors) -> Result<(), RunError> {
@@ -159,14 +154,10 @@ impl Decoding<'_> {
     }
 
     fn finish(self) -> Result<(), RunError> {
-        if !self.decoder.wanted {
-            return Ok(());
+        match self.decoder.wanted {
+            true => self.out.finished(self.take),
+            false => Ok(()),
         }
-        let decoded = Decoded {
-            latents: Tensor::joined(2, &self.denoised)?,
-            decoder_latents: Tensor::joined(2, &self.mixed)?,
-        };
-        self.out.finished(self.take, decoded)
     }
 
     /// The error, with what was decoded before it.

@@ -100,14 +100,17 @@ impl Compression {
         }
     }
 
-    /// First pixel frame, pixel row and pixel column of every latent, as (3, tokens) in token order.
-    ///
-    /// With causal positions the first latent frame stands for one pixel frame only, so all later ones begin earlier.
-    pub fn pixel_coords(&self, latents: VideoSize) -> Vec<i64> {
+    /// The first pixel frame of a latent frame. With causal positions the first latent frame stands for one pixel frame
+    /// only, so all later ones begin earlier.
+    pub fn first_frame(&self, latent: usize) -> usize {
         let late = if self.causal { self.frames - 1 } else { 0 };
-        let frame = |f: usize| (f * self.frames).saturating_sub(late);
+        (latent * self.frames).saturating_sub(late)
+    }
+
+    /// First pixel frame, pixel row and pixel column of every latent, as (3, tokens) in token order.
+    pub fn pixel_coords(&self, latents: VideoSize) -> Vec<i64> {
         let axes: [&dyn Fn(Token) -> usize; 3] = [
-            &|token| frame(token.frame),
+            &|token| self.first_frame(token.frame),
             &|token| token.row * self.pixels,
             &|token| token.column * self.pixels,
         ];

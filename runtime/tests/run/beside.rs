@@ -26,6 +26,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 pub struct Keeps {
     pub video: Vec<Vec<f32>>,
     pub finished: Vec<(usize, Decoded)>,
+    latents: Vec<Decoded>,
     pub sizes: Vec<[usize; 2]>,
     /// Which piece is refused.
     pub fails: Option<usize>,
@@ -41,7 +42,13 @@ impl Sink for Keeps {
         Ok(())
     }
 
-    fn finished(&mut self, take: usize, decoded: Decoded) -> Result<(), Stop> {
+    fn latents(&mut self, _: usize, latents: Decoded, _: usize) -> Result<(), Stop> {
+        self.latents.push(latents);
+        Ok(())
+    }
+
+    fn finished(&mut self, take: usize) -> Result<(), Stop> {
+        let decoded = Decoded::joined(&std::mem::take(&mut self.latents))?;
         self.finished.push((take, decoded));
         Ok(())
     }
@@ -98,6 +105,7 @@ pub fn run(
     let takes = noises.iter_mut().map(|noise| Take {
         prompt: "a cat".to_owned(),
         noise: noise as &mut dyn NoiseSource,
+        shift: 0,
     });
     let takes = takes.collect();
     let stages = bench
@@ -207,6 +215,7 @@ fn the_first_frames_are_there_before_denoising_ends() {
     let take = Take {
         prompt: "a cat".to_owned(),
         noise: &mut noise,
+        shift: 0,
     };
     let (mut keeps, aside) = (Keeps::default(), Aside::default());
     let made = bench
@@ -234,6 +243,7 @@ fn noise_that_cannot_be_copied_is_drawn_in_the_references_order() {
         let take = Take {
             prompt: "a cat".to_owned(),
             noise: &mut noise,
+            shift: 0,
         };
         let early = Arc::new(AtomicUsize::new(0));
         let (steps, seen) = (Arc::new(AtomicUsize::new(0)), Arc::clone(&early));
@@ -384,7 +394,7 @@ fn what_waits_does_not_grow_with_the_video() {
             Ok(())
         }
 
-        fn finished(&mut self, _: usize, _: Decoded) -> Result<(), Stop> {
+        fn finished(&mut self, _: usize) -> Result<(), Stop> {
             Ok(())
         }
     }

@@ -93,11 +93,7 @@ fn the_choice_is_said() {
 /// A decoder of 12 MB in 16 bits has 24 MB when a processor has loaded it; what does not fit is decoded in pieces.
 #[test]
 fn a_budget_counts_weights_as_they_are_loaded() {
-    for (dtype, budget, pieces) in [
-        ("f32", 20, false),
-        ("bf16", 20, true),
-        ("bf16", 24, false),
-    ] {
+    for (dtype, budget, pieces) in [("f32", 20, false), ("bf16", 20, true), ("bf16", 24, false)] {
         let mut manifest = streaming(weighed());
         let decoder = manifest.components.get_mut("vae_decoder").unwrap();
         decoder.weight_dtypes = [(dtype.to_owned(), 12 * MB)].into();

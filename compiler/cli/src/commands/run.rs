@@ -69,6 +69,7 @@ fn make(args: &RunArgs, view: &mut View) -> Outcome<Value> {
     let takes = planned.iter().zip(&mut noises).map(|(take, noise)| Take {
         prompt: take.prompt.clone(),
         noise: noise as &mut dyn NoiseSource,
+        shift: take.seed.wrapping_sub(job.seed()),
     });
     let mut files = output::Files::new(&planned, &job);
     let aside = Aside {

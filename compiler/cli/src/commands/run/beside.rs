@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use ltxc_runtime::media::{self, FrameWriter, MediaError, VideoSpec};
-use ltxc_runtime::run::{Decoded, Frames, Job, Order, Runner, Sink, State, Stop};
+use ltxc_runtime::run::{Frames, Job, Order, Runner, Sink, State, Stop};
 
 use super::takes::Planned;
 use crate::args::{ProjectArgs, RunArgs};
@@ -163,7 +163,7 @@ impl Sink for Preview {
         Ok(())
     }
 
-    fn finished(&mut self, _: usize, _: Decoded) -> Result<(), Stop> {
+    fn finished(&mut self, _: usize) -> Result<(), Stop> {
         let frames = std::mem::take(&mut self.frames);
         if let Some(writer) = self.open.take() {
             let done = writer.finish();

@@ -1,16 +1,17 @@
 //! Videos to files, frame by frame.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use ltxc_runtime::media::{self, FrameWriter, MediaError, VideoSpec};
 use ltxc_runtime::run::{Decoded, Frames, Job, RunError, Sink, Stop};
-use ltxc_runtime::tensor::file;
+use ltxc_runtime::tensor::file::Pieces;
 
 use super::takes::Planned;
 use crate::failure::{Failure, Outcome};
 
+/// The axis of frames in latents, (1, C, F, H, W).
+const FRAMES: usize = 2;
 /// Most frames of a strip.
 const STRIP: usize = 9;
 
@@ -39,6 +40,8 @@ pub struct Files<'a> {
     /// Frames of a video.
     frames: usize,
     open: Option<File>,
+    /// That of `--save-latents`.
+    latents: Option<Pieces>,
     /// What stays of the video at work where it is not finished.
     part: Option<PathBuf>,
     /// When the first frames came.
@@ -57,6 +60,7 @@ impl<'a> Files<'a> {
             planned,
             frames: job.geometry().asked.frames,
             open: None,
+            latents: None,
             part: None,
             first: None,
         }
@@ -77,6 +81,23 @@ impl<'a> Files<'a> {
 }
 
 impl Sink for Files<'_> {
+    fn latents(&mut self, take: usize, decoded: Decoded, whole: usize) -> Result<(), Stop> {
+        let Some(path) = &self.planned[take].latents else {
+            return Ok(());
+        };
+        let latents = decoded.latents;
+        let file = match self.latents.take() {
+            Some(file) => file,
+            None => {
+                let mut shape = latents.shape().to_vec();
+                shape[FRAMES] = whole;
+                Pieces::create(path, "latents", latents.dtype(), &shape, FRAMES)?
+            }
+        };
+        self.latents.insert(file).append(&latents)?;
+        Ok(())
+    }
+
     fn frames(&mut self, take: usize, frames: Frames) -> Result<(), Stop> {
         self.first.get_or_insert_with(Instant::now);
         let file = match self.open.take() {
@@ -91,14 +112,12 @@ impl Sink for Files<'_> {
         Ok(())
     }
 
-    fn finished(&mut self, take: usize, decoded: Decoded) -> Result<(), Stop> {
-        let take = &self.planned[take];
-        if let Some(path) = &take.latents {
-            let latents = BTreeMap::from([("latents".to_owned(), decoded.latents)]);
-            file::write(path, &latents)?;
+    fn finished(&mut self, take: usize) -> Result<(), Stop> {
+        if let Some(latents) = self.latents.take() {
+            latents.finish()?;
         }
         if let Some(file) = self.open.take() {
-            file.finish(&take.output)?;
+            file.finish(&self.planned[take].output)?;
         }
         self.part = None;
         Ok(())
