@@ -9,6 +9,7 @@ pub mod file;
 
 use std::borrow::Borrow;
 use std::fmt;
+use std::ops::Range;
 
 use half::{bf16, f16};
 
@@ -48,18 +49,17 @@ macro_rules! elements {
                 match self { $(Data::$variant(values) => values.len(),)* }
             }
 
-            /// Runs of elements behind one another, by where they begin and how many they are.
-            fn runs(&self, runs: &mut dyn Iterator<Item = (usize, usize)>) -> Data {
-                match self { $(Data::$variant(values) => {
-                    let runs = runs.flat_map(|(start, count)| &values[start..start + count]);
-                    Data::$variant(runs.copied().collect())
-                })* }
+            /// Nothing of the same type, with room for so many elements.
+            fn room(&self, count: usize) -> Data {
+                match self { $(Data::$variant(_) => Data::$variant(Vec::with_capacity(count)),)* }
             }
 
-            /// Appends the elements of another of the same type; says whether it is.
-            fn append(&mut self, other: &Data) -> bool {
+            /// Appends some elements of another of the same type; says whether it is.
+            fn append(&mut self, other: &Data, range: Range<usize>) -> bool {
                 match (self, other) {
-                    $((Data::$variant(values), Data::$variant(more)) => values.extend_from_slice(more),)*
+                    $((Data::$variant(values), Data::$variant(more)) => {
+                        values.extend_from_slice(&more[range]);
+                    })*
                     _ => return false,
                 }
                 true
@@ -259,10 +259,13 @@ impl Tensor {
         }
         let inner: usize = self.shape[axis + 1..].iter().product();
         let outer: usize = self.shape[..axis].iter().product();
-        let mut runs = (0..outer).map(|at| ((at * size + start) * inner, count * inner));
+        let mut part = self.data.room(outer * count * inner);
+        for at in (0..outer).map(|at| (at * size + start) * inner) {
+            part.append(&self.data, at..at + count * inner);
+        }
         let mut shape = self.shape.clone();
         shape[axis] = count;
-        Tensor::new(shape, self.data.runs(&mut runs))
+        Tensor::new(shape, part)
     }
 
     /// Tensors behind one another along an axis.
@@ -279,12 +282,12 @@ impl Tensor {
         };
         let (first, outer) = (tensors.first().ok_or_else(wrong)?, shape.get(..axis));
         let outer: usize = outer.ok_or_else(wrong)?.iter().product();
-        let (mut joined, mut sum) = (first.data.runs(&mut std::iter::empty()), 0);
+        let count = tensors.iter().map(|tensor| tensor.data.len()).sum();
+        let (mut joined, mut sum) = (first.data.room(count), 0);
         for row in 0..outer {
             for tensor in &tensors {
                 let run = tensor.data.len() / outer;
-                let mut runs = std::iter::once((row * run, run));
-                if !joined.append(&tensor.data.runs(&mut runs)) {
+                if !joined.append(&tensor.data, row * run..(row + 1) * run) {
                     return Err(wrong());
                 }
             }

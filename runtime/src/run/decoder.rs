@@ -10,8 +10,8 @@ use super::event::{Event, News};
 use super::generate::missing;
 use super::geometry::VideoSize;
 use super::latents::Latents;
-use super::queue::{self, Out, Ready};
-use super::stream::Stream;
+use super::queue::{self, Ready, ToSink};
+use super::stream::{Out, Stream};
 use super::video::Frames;
 use super::{Component, Job, RunError, Runner};
 use crate::tensor::Tensor;
@@ -31,7 +31,7 @@ pub(super) struct Decoder<'r> {
 
 impl Decoder<'_> {
     /// Decodes take after take as their latents come; says how long loading took.
-    pub fn run(&self, ready: &Receiver<Ready>, out: &Out) -> Result<Duration, RunError> {
+    pub fn run(&self, ready: &Receiver<Ready>, out: &ToSink) -> Result<Duration, RunError> {
         let (mut loading, mut kept) = (Duration::ZERO, None);
         while let Ok(Ready::Take(order)) = ready.recv() {
             let mut decoding = Decoding {
@@ -72,7 +72,7 @@ impl Decoder<'_> {
 struct Decoding<'d> {
     decoder: &'d Decoder<'d>,
     ready: &'d Receiver<Ready>,
-    out: &'d Out,
+    out: &'d ToSink,
     take: usize,
     size: VideoSize,
     come: Latents,
@@ -95,7 +95,10 @@ impl Decoding<'_> {
         };
         let video = self.decoder.job.geometry.compression.video_of(self.size);
         let shape = [1, 3, video.frames, video.height, video.width].map(Some);
-        self.leave(&component.run_for(inputs, "video", &shape)?)?;
+        let turn = self.decoder.runner.turn();
+        let video = component.run_for(inputs, "video", &shape)?;
+        drop(turn);
+        self.leave(&video)?;
         *kept = Some(component);
         Ok(loading)
     }
@@ -109,12 +112,27 @@ impl Decoding<'_> {
             let count = cuts.frames.min(self.size.frames - start);
             let latents = Arc::unwrap_or_clone(self.latents(start, count)?);
             let piece = Tensors::from([("latents".to_owned(), latents)]);
-            let pushed = stream.push(piece, &mut |made| self.leave_made(made));
-            pushed.map_err(|error| self.placed(error))?;
+            self.in_turn(|out| stream.push(piece, out))?;
         }
-        let finished = stream.finish(&mut |made| self.leave_made(made));
-        finished.map_err(|error| self.placed(error))?;
+        self.in_turn(|out| stream.finish(out))?;
         Ok(stream.loading)
+    }
+
+    /// Computes while others do not, but for the time in which frames are handed on.
+    fn in_turn(
+        &mut self,
+        compute: impl FnOnce(&mut Out<'_>) -> Result<(), RunError>,
+    ) -> Result<(), RunError> {
+        let runner = self.decoder.runner;
+        let mut turn = runner.turn();
+        let computed = compute(&mut |made| {
+            turn = None;
+            self.leave_made(made)?;
+            turn = runner.turn();
+            Ok(())
+        });
+        drop(turn);
+        computed.map_err(|error| self.placed(error))
     }
 
     /// Latent frames as they are decoded, which are let go here; waits until they have come.

@@ -177,9 +177,11 @@ impl Run<'_, '_> {
         let rows = step.rows.len();
         let shape = [fixed.takes.len() * rows, fixed.tokens, channels];
         let inputs = fixed.inputs(&step, latents, &timesteps, shape)?;
+        let turn = self.runner.turn();
         let predicted = fixed
             .component
             .run_for(inputs, "velocity", &shape.map(Some))?;
+        drop(turn);
         let stacked = predicted
             .values::<f32>()?
             .chunks_exact(rows * fixed.tokens * channels);

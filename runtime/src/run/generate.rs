@@ -135,6 +135,7 @@ impl Runner {
         run.preview = aside.preview.map(|sink| sink as &mut dyn Sink);
         run.state = aside.state;
         let beside = order == Order::Beside && run.may_draw_ahead();
+        self.set_beside(beside);
         let mut coming = self.bundle.manifest.plan.stages.as_slice();
         while let [stage, after @ ..] = coming {
             self.keep_for(job, coming);
@@ -167,6 +168,17 @@ impl Runner {
         events: &'r mut Listener<'r>,
         sink: &mut dyn Sink,
     ) -> Result<Vec<StageTime>, RunError> {
+        self.decode_pieces(job, latents.into(), noise, events, sink)
+    }
+
+    pub(super) fn decode_pieces<'r>(
+        &'r self,
+        job: &'r Job,
+        latents: Latents,
+        noise: &'r mut dyn NoiseSource,
+        events: &'r mut Listener<'r>,
+        sink: &mut dyn Sink,
+    ) -> Result<Vec<StageTime>, RunError> {
         let plan = &self.bundle.manifest.plan;
         let last = plan.stages.iter().find(|stage| stage.name == plan.video);
         let last = last.ok_or_else(|| missing(&plan.video))?;
@@ -180,7 +192,7 @@ impl Runner {
             noise,
             shift,
         });
-        take.latents.insert(op.latents.clone(), latents.into());
+        take.latents.insert(op.latents.clone(), latents);
         let events = Mutex::new(events);
         let news = |event: Event<'_>| tell(&events, event);
         let mut run = self.begin(job, vec![take], &news);

@@ -207,9 +207,11 @@ fn check_size(name: &'static str, found: usize) -> Result<(), RunError> {
 
 /// (tokens, channels) to (channels, tokens), the inner order of (C, F, H, W).
 pub(super) fn to_channels_first(tokens: &[f32], channels: usize) -> Vec<f32> {
-    (0..channels)
-        .flat_map(|channel| tokens.iter().skip(channel).step_by(channels).copied())
-        .collect()
+    let mut values = Vec::with_capacity(tokens.len());
+    for channel in 0..channels {
+        values.extend(tokens.iter().skip(channel).step_by(channels));
+    }
+    values
 }
 
 /// (channels, tokens) to (tokens, channels).

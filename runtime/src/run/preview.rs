@@ -11,7 +11,7 @@ use ltxc_bundle::StageOp;
 use super::component::sizes;
 use super::generate::{Run, missing};
 use super::geometry::{Geometry, VideoSize};
-use super::latents::frames_in;
+use super::latents::Latents;
 use super::memory::decodes;
 use super::pass::Pass;
 use super::passes::PassJob;
@@ -109,7 +109,7 @@ impl Run<'_, '_> {
         if takes.first() != Some(&0) || !self.shows_windows(pass) || !due {
             return Ok(());
         }
-        self.show(pass.job, Arc::unwrap_or_clone(pass.shown.whole()?))
+        self.show(pass.job, pass.shown.clone())
     }
 
     /// Keeps latents of the first take as a preview shows them, a quarter of them.
@@ -135,23 +135,23 @@ impl Run<'_, '_> {
             return Ok(());
         }
         let latents = self.takes.first().and_then(|take| take.latents.get(stage));
-        let latents = latents.ok_or_else(|| missing(stage))?.whole()?;
+        let latents = latents.ok_or_else(|| missing(stage))?;
         let latents = match self.job.passes.len() {
-            1 => halved(&latents)?,
-            _ => Arc::unwrap_or_clone(latents),
+            1 => halved(&*latents.whole()?)?.into(),
+            _ => latents.clone(),
         };
         self.show(pass, latents)
     }
 
-    fn show(&mut self, pass: &PassJob, latents: Tensor) -> Result<(), RunError> {
+    fn show(&mut self, pass: &PassJob, latents: Latents) -> Result<(), RunError> {
         let Some(sink) = self.preview.take() else {
             return Ok(());
         };
-        let job = self.job.previewed(pass, frames_in(&latents));
+        let job = self.job.previewed(pass, latents.frames());
         let mut noise = job.noise();
         let shown = self
             .runner
-            .decode_latents(&job, latents, &mut noise, &mut |_| {}, sink);
+            .decode_pieces(&job, latents, &mut noise, &mut |_| {}, sink);
         self.preview = Some(sink);
         let shown = shown.map_err(|error| error.during(|| "the preview".to_owned()));
         shown.map(drop)

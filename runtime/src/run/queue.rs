@@ -47,9 +47,9 @@ enum Made {
 }
 
 /// The decoder's end of the queue to the sink.
-pub(super) struct Out(SyncSender<Made>);
+pub(super) struct ToSink(SyncSender<Made>);
 
-impl Out {
+impl ToSink {
     pub fn latents(&self, take: usize, latents: Decoded, whole: usize) -> Result<(), RunError> {
         self.send(Made::Latents(take, latents, whole))
     }
@@ -107,7 +107,7 @@ pub(super) fn decoding(
         let (frames, made) = sync_channel(WAITING);
         let first = &first;
         let hands_out = move || first.keep(hand_out(&made, sink)).map(|()| Duration::ZERO);
-        let decodes = move || first.keep(decoder.run(&ready, &Out(frames)));
+        let decodes = move || first.keep(decoder.run(&ready, &ToSink(frames)));
         let named = |name: &str| Builder::new().name(name.to_owned());
         let threads = [
             named("frames").spawn_scoped(scope, hands_out)?,

@@ -42,6 +42,8 @@ pub struct Runner {
     memory: Option<u64>,
     sequential: bool,
     loaded: Mutex<Loaded>,
+    /// Whoever has it computes on the processor.
+    turn: Mutex<()>,
 }
 
 /// Components in memory.
@@ -50,6 +52,8 @@ struct Loaded {
     components: BTreeMap<String, Arc<Component>>,
     /// Those that stay when they are loaded, where not all do.
     kept: BTreeSet<String>,
+    /// Whether two work side by side from now on.
+    beside: bool,
 }
 
 impl Runner {
@@ -150,6 +154,7 @@ impl Runner {
             memory: None,
             sequential: false,
             loaded: Mutex::default(),
+            turn: Mutex::default(),
         }
     }
 
@@ -197,6 +202,18 @@ impl Runner {
         loaded.kept = kept;
     }
 
+    /// Says whether two components work side by side from now on.
+    pub(super) fn set_beside(&self, beside: bool) {
+        self.loaded().beside = beside;
+    }
+
+    /// The right to compute, until it is dropped. On a processor two components that work side by side take turns: each
+    /// has all cores, so they would only wait for one another, and what both need at their peaks would be there at once.
+    pub(super) fn turn(&self) -> Option<MutexGuard<'_, ()>> {
+        let turn = || self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        self.on_host().then(turn)
+    }
+
     fn loaded(&self) -> MutexGuard<'_, Loaded> {
         self.loaded.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -220,6 +237,7 @@ impl Runner {
             );
         match encodes && !self.keep {
             true => Calls::Few,
+            false if self.loaded().beside && self.on_host() => Calls::Beside,
             false => Calls::Many,
         }
     }

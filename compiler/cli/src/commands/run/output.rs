@@ -7,6 +7,7 @@ use ltxc_runtime::media::{self, FrameWriter, MediaError, VideoSpec};
 use ltxc_runtime::run::{Decoded, Frames, Job, RunError, Sink, Stop};
 use ltxc_runtime::tensor::file::Pieces;
 
+use super::left::Left;
 use super::takes::Planned;
 use crate::failure::{Failure, Outcome};
 
@@ -42,8 +43,7 @@ pub struct Files<'a> {
     open: Option<File>,
     /// That of `--save-latents`.
     latents: Option<Pieces>,
-    /// What stays of the video at work where it is not finished.
-    part: Option<PathBuf>,
+    left: Left,
     /// When the first frames came.
     pub first: Option<Instant>,
 }
@@ -55,23 +55,20 @@ enum File {
 }
 
 impl<'a> Files<'a> {
-    pub fn new(planned: &'a [Planned], job: &Job) -> Self {
+    pub fn new(planned: &'a [Planned], job: &Job, left: Left) -> Self {
         Self {
             planned,
             frames: job.geometry().asked.frames,
             open: None,
             latents: None,
-            part: None,
+            left,
             first: None,
         }
     }
 
     /// Why a run failed, and where the frames are that it made.
     pub fn failed(&self, error: RunError) -> Failure {
-        let kept = self.part.as_deref().map(|part| {
-            let part = part.display();
-            format!("{error}; the frames that were there by then are in {part}")
-        });
+        let kept = self.left.frames().map(|kept| format!("{error}; {kept}"));
         let error = anyhow::Error::new(error);
         Failure::Input(match kept {
             Some(kept) => error.context(kept),
@@ -108,7 +105,7 @@ impl Sink for Files<'_> {
         for frame in 0..frames.frames {
             file.write(frames.rgb8(frame))?;
         }
-        self.part = file.part();
+        self.left.set_part(file.part());
         Ok(())
     }
 
@@ -119,7 +116,7 @@ impl Sink for Files<'_> {
         if let Some(file) = self.open.take() {
             file.finish(&self.planned[take].output)?;
         }
-        self.part = None;
+        self.left.set_part(None);
         Ok(())
     }
 }
