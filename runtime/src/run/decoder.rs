@@ -98,7 +98,7 @@ impl Decoding<'_> {
         let turn = self.decoder.runner.turn();
         let video = component.run_for(inputs, "video", &shape)?;
         drop(turn);
-        self.leave(&video)?;
+        self.leave(video)?;
         *kept = Some(component);
         Ok(loading)
     }
@@ -151,14 +151,15 @@ impl Decoding<'_> {
 
     fn leave_made(&mut self, mut made: Tensors) -> Result<(), RunError> {
         let video = made.remove("video").ok_or_else(|| missing("video"))?;
-        self.leave(&video)
+        self.leave(video)
     }
 
-    /// Hands decoded frames on.
-    fn leave(&mut self, video: &Tensor) -> Result<(), RunError> {
+    /// Hands decoded frames on; what they are cut from is let go before somebody takes them.
+    fn leave(&mut self, video: Tensor) -> Result<(), RunError> {
         let (decoder, take) = (self.decoder, self.take);
         let total = decoder.job.geometry.asked.frames;
-        let frames = frames_of(decoder.job, decoder.component, video, total - self.done)?;
+        let frames = frames_of(decoder.job, decoder.component, &video, total - self.done)?;
+        drop(video);
         self.done += frames.frames;
         (decoder.news)(Event::FramesDecoded {
             stage: decoder.stage,

@@ -37,6 +37,7 @@ mod solve;
 mod start;
 mod state;
 mod stream;
+mod turn;
 mod upscale;
 mod video;
 mod window;

@@ -10,6 +10,7 @@ use super::component::{Component, Tensors, check_inputs};
 use super::decode::Pieces;
 use super::parts::LoadedPart;
 use super::ports::Spec;
+use super::turn::Turns;
 use crate::backend::{self, Backend, BackendOptions, Calls, Provider, Runtime, Session};
 
 /// How a bundle is run.
@@ -42,8 +43,7 @@ pub struct Runner {
     memory: Option<u64>,
     sequential: bool,
     loaded: Mutex<Loaded>,
-    /// Whoever has it computes on the processor.
-    turn: Mutex<()>,
+    turns: Turns,
 }
 
 /// Components in memory.
@@ -154,7 +154,7 @@ impl Runner {
             memory: None,
             sequential: false,
             loaded: Mutex::default(),
-            turn: Mutex::default(),
+            turns: Turns::default(),
         }
     }
 
@@ -207,11 +207,8 @@ impl Runner {
         self.loaded().beside = beside;
     }
 
-    /// The right to compute, until it is dropped. On a processor two components that work side by side take turns: each
-    /// has all cores, so they would only wait for one another, and what both need at their peaks would be there at once.
-    pub(super) fn turn(&self) -> Option<MutexGuard<'_, ()>> {
-        let turn = || self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        self.on_host().then(turn)
+    pub(super) fn turns(&self) -> &Turns {
+        &self.turns
     }
 
     fn loaded(&self) -> MutexGuard<'_, Loaded> {
