@@ -73,12 +73,14 @@ bench_plan() {
   done
 }
 
-# Peak memory of a whole run by the length of the video: windows of 33 frames, decoded 8 latent frames at a time.
+# Peak memory of a whole run by the length of the video, decoded beside denoising and after it: windows of 33 frames.
 bench_long() {
   "$ltxc" compile presets/shapes.yaml -o "$out/shapes.bundle"
-  local options=() frames
-  for frames in 97 257 769 2049; do
-    options+=(--wall "$frames=$ltxc run $out/shapes.bundle --prompt circle --frames $frames --steps 1 --height 96 --width 96 --decode 8 -o $out/long.mp4")
+  local options=() frames order
+  for order in beside sequential; do
+    for frames in ${FRAMES:-97 257 769 2049}; do
+      options+=(--wall "$order-$frames=$ltxc run $out/shapes.bundle --prompt circle --frames $frames --steps 1 --height 192 --width 192 --decode 2 $(test $order = beside || echo --sequential) -o $out/long.mp4")
+    done
   done
   "$python" benches/peers/paired.py --rounds 1 --json "$out/long.json" "${options[@]}"
 }

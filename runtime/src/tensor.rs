@@ -7,6 +7,7 @@
 
 pub mod file;
 
+use std::borrow::Borrow;
 use std::fmt;
 
 use half::{bf16, f16};
@@ -312,7 +313,8 @@ impl Tensor {
     /// # Errors
     ///
     /// [`TensorError::Axis`] when there are none, or they differ in type or in another axis.
-    pub fn joined(axis: usize, tensors: &[Tensor]) -> Result<Tensor, TensorError> {
+    pub fn joined(axis: usize, tensors: &[impl Borrow<Tensor>]) -> Result<Tensor, TensorError> {
+        let tensors: Vec<&Tensor> = tensors.iter().map(Borrow::borrow).collect();
         let mut shape = tensors.first().map_or_else(Vec::new, |t| t.shape.clone());
         let wrong = TensorError::Axis {
             shape: shape.clone(),
@@ -324,7 +326,7 @@ impl Tensor {
         };
         shape[axis] = sum;
         let (mut whole, mut at) = (Tensor::zeros(first.dtype(), shape), 0);
-        for tensor in tensors {
+        for tensor in &tensors {
             whole.put(axis, at, tensor)?;
             at += tensor.shape[axis];
         }

@@ -185,7 +185,7 @@ fn pieces_along_an_axis_join_to_the_whole() {
     for wrong in [
         whole.along(3, 0, 1),
         whole.along(1, 2, 2),
-        Tensor::joined(0, &[]),
+        Tensor::joined(0, &[] as &[Tensor]),
     ] {
         assert!(matches!(wrong, Err(TensorError::Axis { .. })), "{wrong:?}");
     }

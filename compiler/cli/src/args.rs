@@ -283,7 +283,7 @@ pub struct RunArgs {
     /// frame that it adds. A seed draws the noise from there to the next prompt; what is before stays as it was.
     #[arg(long, value_name = "FILE.yaml", conflicts_with_all = ["prompt", "prompts"])]
     pub timeline: Option<PathBuf>,
-    /// Videos for each prompt, with the seeds that follow.
+    /// Videos for each prompt, with the seeds that follow, also in a timeline.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub batch: usize,
     /// Videos denoised in one call; more is faster on a GPU that has the memory.

@@ -5,8 +5,9 @@
 mod common;
 
 use std::fs;
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use common::safetensors::project_of_matrices;
@@ -191,6 +192,51 @@ fn a_killed_run_leaves_a_part_that_can_be_read() {
     assert!(!part.exists());
     let clip = open(&out, &ReadOptions::frames(9999)).unwrap();
     assert_eq!(clip.frames.len(), 65);
+}
+
+/// Ctrl-C ends a run as ever; what is said before is where its frames are and where it can go on.
+#[test]
+fn an_interrupted_run_says_what_stays() {
+    let tmp = TempDir::new().unwrap();
+    let [out, part, state] = ["a.mp4", "a.part.mp4", "work"].map(|name| tmp.path().join(name));
+    let bundle = shapes().to_str().unwrap();
+    let sizes = [
+        "--frames", "1025", "--decode", "1", "--window", "33", "--steps", "1",
+    ];
+    let places = [
+        "-o",
+        out.to_str().unwrap(),
+        "--resume",
+        state.to_str().unwrap(),
+    ];
+    let arguments = [&["run", bundle, "--prompt", "a"], &sizes[..], &places].concat();
+    let child = command(&arguments)
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let (id, start) = (child.id().to_string(), Instant::now());
+    while fs::metadata(&part).map_or(0, |meta| meta.len()) < 4096 {
+        assert!(start.elapsed() < LIMIT);
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let told = Command::new("kill").args(["-INT", &id]).status().unwrap();
+    assert!(told.success());
+    let ended = child.wait_with_output().unwrap();
+    assert_eq!(ended.status.signal(), Some(2));
+    let words = String::from_utf8(ended.stderr).unwrap();
+    assert!(words.contains(part.to_str().unwrap()), "{words}");
+    let kept = "finished windows are kept in ";
+    assert!(
+        words.contains(&format!("{kept}{}", state.display())),
+        "{words}"
+    );
+    assert!(
+        !open(&part, &ReadOptions::frames(9999))
+            .unwrap()
+            .frames
+            .is_empty()
+    );
 }
 
 #[test]

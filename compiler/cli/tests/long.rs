@@ -181,6 +181,34 @@ fn a_seed_of_a_timeline_is_for_what_follows() {
     assert_eq!(one, made(", seed: 1"));
 }
 
+/// The second video of a batch has the next seed everywhere: it is the one that both seeds plus one make alone.
+#[test]
+fn seeds_of_a_timeline_move_with_those_of_a_batch() {
+    let tmp = TempDir::new().unwrap();
+    let story = |seed: u64| {
+        let text = format!("- {{from: 0, prompt: a}}\n- {{from: 29, prompt: b, seed: {seed}}}\n");
+        write(tmp.path(), &text)
+    };
+    let (out, saved) = (tmp.path().join("a.png"), tmp.path().join("a.safetensors"));
+    let [out, saved] = [&out, &saved].map(|path| path.to_str().unwrap());
+    let batch = ["--timeline", &story(7), "--seed", "3", "--batch", "2"];
+    ltxc(&arguments(
+        &[&batch[..], &["-o", out, "--save-latents", saved]].concat(),
+    ))
+    .fine();
+    for (number, seed, of_story) in [("1", "3", 7), ("2", "4", 8)] {
+        let alone = tmp.path().join(format!("alone-{number}.safetensors"));
+        let alone = alone.to_str().unwrap();
+        let single = ["--timeline", &story(of_story), "--seed", seed];
+        ltxc(&arguments(
+            &[&single[..], &["-o", out, "--save-latents", alone]].concat(),
+        ))
+        .fine();
+        let of_batch = fs::read(tmp.path().join(format!("a-{number}.safetensors"))).unwrap();
+        assert_eq!(of_batch, fs::read(alone).unwrap(), "video {number}");
+    }
+}
+
 #[test]
 fn mistakes_in_a_timeline_have_a_place() {
     let tmp = TempDir::new().unwrap();

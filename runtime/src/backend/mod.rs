@@ -51,8 +51,11 @@ pub enum Calls {
     Few,
     /// Again and again.
     Many,
-    /// Again and again, in turn with other models: memory that a call needed goes back when it ends, where the runtime can
-    /// do so.
+    /// Again and again, while other models are loaded that do not work at the same time: what a call needed is used
+    /// again within it and goes back when it ends, where the runtime can do so.
+    Beside,
+    /// Again and again, in turn with other models: memory goes back as soon as a call does not need it any more, where
+    /// the runtime can do so.
     Turns,
 }
 

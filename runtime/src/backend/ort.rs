@@ -21,7 +21,7 @@ use ::ort::ep::{self, ExecutionProviderDispatch};
 use ::ort::logging::LogLevel;
 use ::ort::memory::{AllocationDevice, AllocatorType, MemoryInfo, MemoryType};
 use ::ort::session::builder::{AutoDevicePolicy, GraphOptimizationLevel, SessionBuilder};
-use ::ort::session::{SessionInputValue, SessionOutputs};
+use ::ort::session::{RunOptions, SessionInputValue, SessionOutputs};
 
 use self::journal::Journal;
 use self::library::Places;
@@ -51,6 +51,8 @@ struct OrtSession {
     outputs: Vec<Port>,
     /// The number of the device that results can stay on, where that is not the host's memory.
     device: Option<i32>,
+    /// Whether memory that a call needed goes back when it ends.
+    shrinks: bool,
 }
 
 pub(super) fn open(
@@ -107,9 +109,14 @@ impl OrtBackend {
         let mut builder = self
             .plain_builder(journal, calls)
             .map_err(|error| failed(error.to_string()))?;
-        if calls == Calls::Turns {
-            // Each session has threads of its own; those of the ones that wait must not spin beside the one that works.
-            let quiet = builder.with_config_entry("session.intra_op.allow_spinning", "0");
+        // Each session has threads of its own; those of the ones that wait must not spin beside the one that works.
+        let quiet = match calls {
+            Calls::Turns => Some(("session.intra_op.allow_spinning", "0")),
+            Calls::Beside => Some(("session.force_spinning_stop", "1")),
+            _ => (!arena).then_some(("session.force_spinning_stop", "1")),
+        };
+        if let Some((key, value)) = quiet {
+            let quiet = builder.with_config_entry(key, value);
             builder = quiet.map_err(|error| failed(error.to_string()))?;
         }
         self.loaded.journal.drain();
@@ -210,6 +217,7 @@ impl Backend for OrtBackend {
             session,
             inputs,
             outputs,
+            shrinks: calls == Calls::Beside && self.arena(calls),
             device: match self.options.provider {
                 // Results of WebGPU come back to the host.
                 Provider::Cpu | Provider::WebGpu => None,
@@ -256,14 +264,24 @@ impl Session for OrtSession {
         match self.device.filter(|_| keep) {
             Some(device) => self.run_on(device, &values),
             None => {
-                let mut outputs = self.session.run(values).map_err(run_error)?;
-                taken(&self.outputs, &mut outputs)
+                let options = self.options()?;
+                let outputs = self.session.run_with_options(values, &options);
+                taken(&self.outputs, &mut outputs.map_err(run_error)?)
             }
         }
     }
 }
 
 impl OrtSession {
+    fn options(&self) -> Result<RunOptions, BackendError> {
+        let mut options = RunOptions::new().map_err(run_error)?;
+        if self.shrinks {
+            let gives_back = options.set("memory.enable_memory_arena_shrinkage", "cpu:0");
+            gives_back.map_err(run_error)?;
+        }
+        Ok(options)
+    }
+
     /// Runs with results that stay on the device.
     fn run_on(
         &mut self,

@@ -16,7 +16,8 @@ pub struct Cue {
     pub from: usize,
     /// What it shows from there on.
     pub prompt: String,
-    /// Seed of the noise of what it shows; the run's noise where left out.
+    /// Seed of the noise of what it shows; the run's noise where left out. It is for a video with the job's seed: of
+    /// several videos each has one as far from it as its own seed is from the job's.
     pub seed: Option<u64>,
 }
 

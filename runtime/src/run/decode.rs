@@ -2,6 +2,7 @@
 
 use std::num::NonZeroUsize;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use ltxc_bundle::{DecodeVideo, StageOp};
 
@@ -11,13 +12,14 @@ use super::cuts::{Cuts, Planner};
 use super::decoder::Decoder;
 use super::generate::{Run, missing};
 use super::geometry::VideoSize;
+use super::latents::frames_in;
 use super::passes::PassJob;
 use super::ports::{Given, PortSpec};
-use super::queue::{self, Feed, Order, Pair, Ready};
+use super::queue::{self, Feed, Order, Ready};
 use super::solve::Sizes;
-use super::video::Sink;
+use super::video::{Decoded, Sink};
 use super::{Job, RunError, Runner};
-use crate::sampling::Purpose;
+use crate::sampling::{FrameNoise, Purpose};
 use crate::tensor::{DType, Tensor, element_count};
 
 /// How much of a video is decoded at a time. The frames are the same within rounding.
@@ -122,13 +124,12 @@ impl Runner {
         counts: (usize, usize),
         budget: Option<u64>,
     ) -> Result<Option<Cuts>, RunError> {
-        let (described, spec) = (self.described(component)?, self.spec(component)?);
-        let Some(stream) = &described.stream else {
+        let Some(stream) = &self.described(component)?.stream else {
             return Ok(None);
         };
         let given = Given::from([(name, (DType::F32, shape))]);
-        let sizes = sizes(component, spec, &given)?;
-        let weights = described.weight_bytes;
+        let sizes = sizes(component, self.spec(component)?, &given)?;
+        let weights = self.weights(component);
         Cuts::automatic(stream, weights, &sizes, shape, counts, budget)
     }
 
@@ -151,27 +152,30 @@ impl Runner {
 
 /// What is mixed into latents before they are decoded.
 pub(super) struct Mix {
-    /// Decode noise, (1, C, F, H, W), and its share.
-    noise: Option<(Tensor, f32)>,
+    /// Decode noise and its share.
+    noise: Option<(FrameNoise, f32)>,
     tone_map: f32,
 }
 
 impl Mix {
     /// Latent frames as they are decoded, the first of them at `start`. A decoder that takes a timestep was trained on
     /// latents with that much noise left. Large values are compressed after it is mixed in.
-    pub fn of(&self, latents: &Tensor, start: usize) -> Result<Tensor, RunError> {
+    pub fn of(&mut self, latents: &Arc<Tensor>, start: usize) -> Result<Arc<Tensor>, RunError> {
+        if self.noise.is_none() && self.tone_map == 0.0 {
+            return Ok(Arc::clone(latents));
+        }
         let mut mixed = latents.values::<f32>()?.to_vec();
-        if let Some((noise, scale)) = &self.noise {
-            let noise = noise.along(2, start, frames_in(latents))?;
-            let pairs = mixed.iter_mut().zip(noise.values::<f32>()?);
-            pairs.for_each(|(z, noise)| *z = *z * (1.0 - scale) + noise * scale);
+        if let Some((noise, scale)) = &mut self.noise {
+            let noise = noise.frames(start..start + frames_in(latents));
+            let pairs = mixed.iter_mut().zip(noise);
+            pairs.for_each(|(z, noise)| *z = *z * (1.0 - *scale) + noise * *scale);
         }
         if self.tone_map > 0.0 {
             mixed
                 .iter_mut()
                 .for_each(|z| *z *= tone_scale(*z, self.tone_map));
         }
-        Ok(Tensor::new(latents.shape(), mixed)?)
+        Ok(Arc::new(Tensor::new(latents.shape(), mixed)?))
     }
 }
 
@@ -214,13 +218,27 @@ impl<'r> Run<'r, '_> {
         op: &DecodeVideo,
         feed: &Feed<'_>,
     ) -> Result<(), RunError> {
-        let latents = self.takes[take].latents.get(&op.latents).cloned();
-        let denoised = latents.ok_or_else(|| missing(&op.latents))?;
-        let (order, mix) = self.order(take, op, self.size_of(&denoised)?)?;
-        let mixed = mix.of(&denoised, 0)?;
-        self.observe(take, "decode.latents_in", mixed.shape(), mixed.values()?)?;
+        let mut latents = self.latents_of(take, &op.latents)?;
+        let size = latents.size()?;
+        let cuts = self.runner.pieces_of(&op.component, self.job, size)?;
+        let piece = match cuts {
+            Some(cuts) if !self.is_observed(take) => cuts.frames,
+            _ => size.frames,
+        };
+        let (order, mut mix) = self.order(take, op, size)?;
         feed.send(Ready::Take(order))?;
-        feed.send(Ready::Latents(Pair { denoised, mixed }))
+        for start in (0..size.frames).step_by(piece) {
+            let count = piece.min(size.frames - start);
+            let denoised = latents.along(start, count)?;
+            latents.forget(start + count);
+            let mixed = mix.of(&denoised, start)?;
+            self.observe(take, "decode.latents_in", mixed.shape(), mixed.values()?)?;
+            feed.send(Ready::Latents(Decoded {
+                latents: denoised,
+                decoder_latents: mixed,
+            }))?;
+        }
+        Ok(())
     }
 
     /// What the decoder of a take is given besides latents, of this size. Decode noise is drawn first, then the noise
@@ -236,11 +254,8 @@ impl<'r> Run<'r, '_> {
         let (c, f, h, w) = (self.job.channels, size.frames, size.height, size.width);
         let (mut noise, mut given) = (None, Tensors::new());
         if spec.input("timestep").is_some() {
-            let drawn = self.draw(take, Purpose::Decode, &[1, f, h, w, c])?;
-            noise = Some((
-                Tensor::new([1, c, f, h, w], drawn)?,
-                pass.decode_noise_scale,
-            ));
+            let drawn = self.draw_frames(take, Purpose::Decode, &[1, f, h, w, c])?;
+            noise = Some((drawn, pass.decode_noise_scale));
             let timestep = Tensor::new([1], vec![pass.decode_timestep])?;
             given.insert("timestep".to_owned(), timestep);
         }
@@ -256,11 +271,6 @@ impl<'r> Run<'r, '_> {
         let tone_map = pass.tone_map;
         Ok((Order { take, given, size }, Mix { noise, tone_map }))
     }
-}
-
-/// Frames of (1, C, F, H, W).
-pub(super) fn frames_in(tensor: &Tensor) -> usize {
-    tensor.shape().get(2).copied().unwrap_or(0)
 }
 
 /// The pass that a stage's latents belong to.

@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 
 use super::component::Tensors;
 use super::cuts::Cuts;
-use super::decode::frames_in;
 use super::event::{Event, News};
 use super::generate::missing;
 use super::geometry::VideoSize;
-use super::queue::{self, Out, Pair, Ready};
-use super::stream::Stream;
-use super::video::{Decoded, Frames};
+use super::latents::Latents;
+use super::queue::{self, Ready, ToSink};
+use super::stream::{Out, Stream};
+use super::video::Frames;
 use super::{Component, Job, RunError, Runner};
 use crate::tensor::Tensor;
 
@@ -31,7 +31,7 @@ pub(super) struct Decoder<'r> {
 
 impl Decoder<'_> {
     /// Decodes take after take as their latents come; says how long loading took.
-    pub fn run(&self, ready: &Receiver<Ready>, out: &Out) -> Result<Duration, RunError> {
+    pub fn run(&self, ready: &Receiver<Ready>, out: &ToSink) -> Result<Duration, RunError> {
         let (mut loading, mut kept) = (Duration::ZERO, None);
         while let Ok(Ready::Take(order)) = ready.recv() {
             let mut decoding = Decoding {
@@ -40,8 +40,7 @@ impl Decoder<'_> {
                 out,
                 take: order.take,
                 size: order.size,
-                denoised: Vec::new(),
-                mixed: Vec::new(),
+                come: Latents::default(),
                 done: 0,
             };
             let pieces = self
@@ -69,15 +68,14 @@ impl Decoder<'_> {
     }
 }
 
-/// A take that is decoded: the latents that came, and how many frames left.
+/// A take that is decoded: the latents that came and were not decoded yet, and how many frames left.
 struct Decoding<'d> {
     decoder: &'d Decoder<'d>,
     ready: &'d Receiver<Ready>,
-    out: &'d Out,
+    out: &'d ToSink,
     take: usize,
     size: VideoSize,
-    denoised: Vec<Tensor>,
-    mixed: Vec<Tensor>,
+    come: Latents,
     done: usize,
 }
 
@@ -89,6 +87,7 @@ impl Decoding<'_> {
         mut inputs: Tensors,
     ) -> Result<Duration, RunError> {
         let latents = self.latents(0, self.size.frames)?;
+        let latents = Arc::unwrap_or_clone(latents);
         inputs.insert("latents".to_owned(), latents);
         let (component, loading) = match kept.take() {
             Some(component) => (component, Duration::ZERO),
@@ -96,7 +95,10 @@ impl Decoding<'_> {
         };
         let video = self.decoder.job.geometry.compression.video_of(self.size);
         let shape = [1, 3, video.frames, video.height, video.width].map(Some);
-        self.leave(&component.run_for(inputs, "video", &shape)?)?;
+        let turn = self.decoder.runner.turn();
+        let video = component.run_for(inputs, "video", &shape)?;
+        drop(turn);
+        self.leave(video)?;
         *kept = Some(component);
         Ok(loading)
     }
@@ -108,44 +110,56 @@ impl Decoding<'_> {
         let mut stream = Stream::new(decoder.runner, stages, given, cuts)?;
         for start in (0..self.size.frames).step_by(cuts.frames) {
             let count = cuts.frames.min(self.size.frames - start);
-            let piece = Tensors::from([("latents".to_owned(), self.latents(start, count)?)]);
-            let pushed = stream.push(piece, &mut |made| self.leave_made(made));
-            pushed.map_err(|error| self.placed(error))?;
+            let latents = Arc::unwrap_or_clone(self.latents(start, count)?);
+            let piece = Tensors::from([("latents".to_owned(), latents)]);
+            self.in_turn(|out| stream.push(piece, out))?;
         }
-        let finished = stream.finish(&mut |made| self.leave_made(made));
-        finished.map_err(|error| self.placed(error))?;
+        self.in_turn(|out| stream.finish(out))?;
         Ok(stream.loading)
     }
 
-    /// Latent frames as they are decoded; waits until they have come.
-    fn latents(&mut self, start: usize, count: usize) -> Result<Tensor, RunError> {
-        while self.mixed.iter().map(frames_in).sum::<usize>() < start + count {
-            let Pair { denoised, mixed } = queue::next_latents(self.ready)?;
-            self.denoised.push(denoised);
-            self.mixed.push(mixed);
-        }
-        let (mut pieces, mut before) = (Vec::new(), 0);
-        for tensor in &self.mixed {
-            let end = before + frames_in(tensor);
-            let (from, to) = (start.max(before), end.min(start + count));
-            if from < to {
-                pieces.push(tensor.along(2, from - before, to - from)?);
+    /// Computes while others do not, but for the time in which frames are handed on.
+    fn in_turn(
+        &mut self,
+        compute: impl FnOnce(&mut Out<'_>) -> Result<(), RunError>,
+    ) -> Result<(), RunError> {
+        let runner = self.decoder.runner;
+        let mut turn = runner.turn();
+        let computed = compute(&mut |made| {
+            turn = None;
+            self.leave_made(made)?;
+            turn = runner.turn();
+            Ok(())
+        });
+        drop(turn);
+        computed.map_err(|error| self.placed(error))
+    }
+
+    /// Latent frames as they are decoded, which are let go here; waits until they have come.
+    fn latents(&mut self, start: usize, count: usize) -> Result<Arc<Tensor>, RunError> {
+        while self.come.frames() < start + count {
+            let latents = queue::next_latents(self.ready)?;
+            self.come.push(Arc::clone(&latents.decoder_latents));
+            if self.decoder.wanted {
+                self.out.latents(self.take, latents, self.size.frames)?;
             }
-            before = end;
         }
-        Ok(Tensor::joined(2, &pieces)?)
+        let latents = self.come.along(start, count)?;
+        self.come.forget(start + count);
+        Ok(latents)
     }
 
     fn leave_made(&mut self, mut made: Tensors) -> Result<(), RunError> {
         let video = made.remove("video").ok_or_else(|| missing("video"))?;
-        self.leave(&video)
+        self.leave(video)
     }
 
-    /// Hands decoded frames on.
-    fn leave(&mut self, video: &Tensor) -> Result<(), RunError> {
+    /// Hands decoded frames on; what they are cut from is let go before somebody takes them.
+    fn leave(&mut self, video: Tensor) -> Result<(), RunError> {
         let (decoder, take) = (self.decoder, self.take);
         let total = decoder.job.geometry.asked.frames;
-        let frames = frames_of(decoder.job, decoder.component, video, total - self.done)?;
+        let frames = frames_of(decoder.job, decoder.component, &video, total - self.done)?;
+        drop(video);
         self.done += frames.frames;
         (decoder.news)(Event::FramesDecoded {
             stage: decoder.stage,
@@ -159,14 +173,10 @@ impl Decoding<'_> {
     }
 
     fn finish(self) -> Result<(), RunError> {
-        if !self.decoder.wanted {
-            return Ok(());
+        match self.decoder.wanted {
+            true => self.out.finished(self.take),
+            false => Ok(()),
         }
-        let decoded = Decoded {
-            latents: Tensor::joined(2, &self.denoised)?,
-            decoder_latents: Tensor::joined(2, &self.mixed)?,
-        };
-        self.out.finished(self.take, decoded)
     }
 
     /// The error, with what was decoded before it.

@@ -11,7 +11,7 @@ use super::event::Event;
 use super::generate::{Run, missing};
 use super::pass::Pass;
 use super::passes::PassJob;
-use super::prepare::Start;
+use super::start::Tokens;
 use super::{Component, RunError};
 use crate::sampling::{Distinct, Guidance, Predictions, Purpose, Row, Solver};
 use crate::tensor::Tensor;
@@ -96,7 +96,7 @@ impl Run<'_, '_> {
         component: &Arc<Component>,
         takes: &[usize],
         window: usize,
-        starts: Vec<Start>,
+        starts: Vec<Tokens>,
     ) -> Result<(Loop<'a>, Vec<Vec<f32>>), RunError> {
         let (op, pass) = (at_work.op, at_work.job);
         let first = starts.first().ok_or_else(|| missing(&op.start))?;
@@ -116,12 +116,12 @@ impl Run<'_, '_> {
             coords: first.coords.clone(),
             mask: first.mask.clone(),
             extra: first.extra,
-            tokens: first.tokens.len() / self.job.channels,
+            tokens: first.values.len() / self.job.channels,
             blocks: blocks.and_then(|n| usize::try_from(n).ok()),
         };
         Ok((
             fixed,
-            starts.into_iter().map(|start| start.tokens).collect(),
+            starts.into_iter().map(|start| start.values).collect(),
         ))
     }
 
@@ -177,9 +177,11 @@ impl Run<'_, '_> {
         let rows = step.rows.len();
         let shape = [fixed.takes.len() * rows, fixed.tokens, channels];
         let inputs = fixed.inputs(&step, latents, &timesteps, shape)?;
+        let turn = self.runner.turn();
         let predicted = fixed
             .component
             .run_for(inputs, "velocity", &shape.map(Some))?;
+        drop(turn);
         let stacked = predicted
             .values::<f32>()?
             .chunks_exact(rows * fixed.tokens * channels);

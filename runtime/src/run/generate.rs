@@ -8,15 +8,15 @@ use ltxc_bundle::{Stage, StageOp};
 
 use super::encode::Text;
 use super::event::{Event, Listener, News, StageTime};
-use super::geometry::VideoSize;
+use super::latents::Latents;
 use super::memory::Order;
 use super::plan;
-use super::prepare::Start;
 use super::runner::Runner;
+use super::start::Start;
 use super::state::State;
 use super::video::{Finished, Gather, Generated, Sink};
 use super::{Component, Job, RunError};
-use crate::sampling::{NoiseSource, Purpose};
+use crate::sampling::{FrameNoise, NoiseSource, Purpose};
 use crate::tensor::Tensor;
 
 /// Most values of one draw: more than ten times the latents of a minute in 4K.
@@ -31,6 +31,8 @@ pub struct Take<'n> {
     pub prompt: String,
     /// Its random draws.
     pub noise: &'n mut dyn NoiseSource,
+    /// How far its seed lies from the job's; seeds of cues move as far.
+    pub shift: u64,
 }
 
 /// What a run does besides its videos.
@@ -66,6 +68,7 @@ impl Runner {
         let take = Take {
             prompt: job.prompt.clone(),
             noise,
+            shift: 0,
         };
         let mut made = None;
         let observer_of_run = observer
@@ -132,19 +135,19 @@ impl Runner {
         run.preview = aside.preview.map(|sink| sink as &mut dyn Sink);
         run.state = aside.state;
         let beside = order == Order::Beside && run.may_draw_ahead();
+        self.set_beside(beside);
         let mut coming = self.bundle.manifest.plan.stages.as_slice();
         while let [stage, after @ ..] = coming {
             self.keep_for(job, coming);
-            coming = match after {
-                [last, rest @ ..] if beside && last.name == self.bundle.manifest.plan.video => {
-                    run.denoise_and_decode([stage, last], sink)?;
-                    rest
-                }
-                _ => {
-                    run.stage(stage, sink)?;
-                    after
-                }
-            };
+            let last = after.split_first();
+            let last =
+                last.filter(|(last, _)| beside && last.name == self.bundle.manifest.plan.video);
+            run.after = last.map_or(after, |(_, rest)| rest);
+            match last {
+                Some((last, _)) => run.denoise_and_decode([stage, last], sink)?,
+                None => run.stage(stage, sink)?,
+            }
+            coming = run.after;
         }
         Ok(run.times)
     }
@@ -165,6 +168,17 @@ impl Runner {
         events: &'r mut Listener<'r>,
         sink: &mut dyn Sink,
     ) -> Result<Vec<StageTime>, RunError> {
+        self.decode_pieces(job, latents.into(), noise, events, sink)
+    }
+
+    pub(super) fn decode_pieces<'r>(
+        &'r self,
+        job: &'r Job,
+        latents: Latents,
+        noise: &'r mut dyn NoiseSource,
+        events: &'r mut Listener<'r>,
+        sink: &mut dyn Sink,
+    ) -> Result<Vec<StageTime>, RunError> {
         let plan = &self.bundle.manifest.plan;
         let last = plan.stages.iter().find(|stage| stage.name == plan.video);
         let last = last.ok_or_else(|| missing(&plan.video))?;
@@ -172,7 +186,12 @@ impl Runner {
             return Err(missing(&plan.video));
         };
         let prompt = String::new();
-        let mut take = TakeState::new(Take { prompt, noise });
+        let shift = 0;
+        let mut take = TakeState::new(Take {
+            prompt,
+            noise,
+            shift,
+        });
         take.latents.insert(op.latents.clone(), latents);
         let events = Mutex::new(events);
         let news = |event: Event<'_>| tell(&events, event);
@@ -192,6 +211,7 @@ impl Runner {
             job,
             takes,
             texts: BTreeMap::new(),
+            after: &[],
             passes_done: 0,
             steps_done: 0,
             reused: 0,
@@ -209,10 +229,11 @@ impl Runner {
 pub(super) struct TakeState<'n> {
     pub prompt: String,
     pub noise: &'n mut dyn NoiseSource,
+    pub shift: u64,
     /// The noise of the pass at work, where `noise` is ahead of it.
     pub own: Option<Box<dyn NoiseSource>>,
     pub starts: BTreeMap<String, Start>,
-    pub latents: BTreeMap<String, Tensor>,
+    pub latents: BTreeMap<String, Latents>,
     /// How many media were encoded.
     pub encoded: usize,
 }
@@ -222,6 +243,7 @@ impl<'n> TakeState<'n> {
         Self {
             prompt: take.prompt,
             noise: take.noise,
+            shift: take.shift,
             own: None,
             starts: BTreeMap::new(),
             latents: BTreeMap::new(),
@@ -237,6 +259,8 @@ pub(super) struct Run<'r, 'n> {
     pub takes: Vec<TakeState<'n>>,
     /// Encoded prompts, by stage and text.
     pub texts: BTreeMap<String, BTreeMap<String, Arc<Text>>>,
+    /// The stages after those at work.
+    after: &'r [Stage],
     pub passes_done: usize,
     pub steps_done: usize,
     /// Steps of the stage at work that used work of an earlier one again.
@@ -343,6 +367,27 @@ impl Run<'_, '_> {
         purpose: Purpose,
         shape: &[usize],
     ) -> Result<Vec<f32>, RunError> {
+        Ok(self.drawn_by(take, purpose, shape)?.draw(purpose, shape)?)
+    }
+
+    /// The next draw of a take for the latents of a video, [1, F, H, W, C], to be had some frames at a time.
+    pub(super) fn draw_frames(
+        &mut self,
+        take: usize,
+        purpose: Purpose,
+        shape: &[usize],
+    ) -> Result<FrameNoise, RunError> {
+        let source = self.drawn_by(take, purpose, shape)?;
+        Ok(source.draw_frames(purpose, shape)?)
+    }
+
+    /// What makes the next draw of a take.
+    fn drawn_by(
+        &mut self,
+        take: usize,
+        purpose: Purpose,
+        shape: &[usize],
+    ) -> Result<&mut dyn NoiseSource, RunError> {
         let count = shape
             .iter()
             .try_fold(1_usize, |n, size| n.checked_mul(*size));
@@ -352,21 +397,35 @@ impl Run<'_, '_> {
         }
         let take = &mut self.takes[take];
         Ok(match &mut take.own {
-            Some(own) => own.draw(purpose, shape)?,
-            None => take.noise.draw(purpose, shape)?,
+            Some(own) => own.as_mut(),
+            None => &mut *take.noise,
         })
     }
 
-    /// Latent frames, rows and columns of (1, C, F, H, W).
-    pub(super) fn size_of(&self, latents: &Tensor) -> Result<VideoSize, RunError> {
-        match *latents.shape() {
-            [1, _, frames, height, width] => Ok(VideoSize {
-                frames,
-                height,
-                width,
-            }),
-            _ => Err(missing("latents")),
-        }
+    /// The latents of a stage, which are let go here if no later stage reads them.
+    pub(super) fn latents_of(&mut self, take: usize, stage: &str) -> Result<Latents, RunError> {
+        let later = self.reads_later(stage);
+        let latents = &mut self.takes[take].latents;
+        let found = match later {
+            true => latents.get(stage).cloned(),
+            false => latents.remove(stage),
+        };
+        found.ok_or_else(|| missing(stage))
+    }
+
+    /// Whether a stage after those at work reads these latents.
+    pub(super) fn reads_later(&self, latents: &str) -> bool {
+        self.after.iter().any(|stage| match &stage.op {
+            StageOp::EncodeText(_) | StageOp::Denoise(_) => false,
+            StageOp::PrepareLatents(op) => op.latents.as_deref() == Some(latents),
+            StageOp::UpscaleLatents(op) => op.latents == latents,
+            StageOp::DecodeVideo(op) => op.latents == latents,
+        })
+    }
+
+    /// Whether somebody looks at the tensors of a take.
+    pub(super) fn is_observed(&self, take: usize) -> bool {
+        self.observer.is_some() && take == 0
     }
 
     /// Copies the values only if somebody looks, and only those of the first take.

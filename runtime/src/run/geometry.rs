@@ -100,14 +100,17 @@ impl Compression {
         }
     }
 
-    /// First pixel frame, pixel row and pixel column of every latent, as (3, tokens) in token order.
-    ///
-    /// With causal positions the first latent frame stands for one pixel frame only, so all later ones begin earlier.
-    pub fn pixel_coords(&self, latents: VideoSize) -> Vec<i64> {
+    /// The first pixel frame of a latent frame. With causal positions the first latent frame stands for one pixel frame
+    /// only, so all later ones begin earlier.
+    pub fn first_frame(&self, latent: usize) -> usize {
         let late = if self.causal { self.frames - 1 } else { 0 };
-        let frame = |f: usize| (f * self.frames).saturating_sub(late);
+        (latent * self.frames).saturating_sub(late)
+    }
+
+    /// First pixel frame, pixel row and pixel column of every latent, as (3, tokens) in token order.
+    pub fn pixel_coords(&self, latents: VideoSize) -> Vec<i64> {
         let axes: [&dyn Fn(Token) -> usize; 3] = [
-            &|token| frame(token.frame),
+            &|token| self.first_frame(token.frame),
             &|token| token.row * self.pixels,
             &|token| token.column * self.pixels,
         ];
@@ -204,9 +207,11 @@ fn check_size(name: &'static str, found: usize) -> Result<(), RunError> {
 
 /// (tokens, channels) to (channels, tokens), the inner order of (C, F, H, W).
 pub(super) fn to_channels_first(tokens: &[f32], channels: usize) -> Vec<f32> {
-    (0..channels)
-        .flat_map(|channel| tokens.iter().skip(channel).step_by(channels).copied())
-        .collect()
+    let mut values = Vec::with_capacity(tokens.len());
+    for channel in 0..channels {
+        values.extend(tokens.iter().skip(channel).step_by(channels));
+    }
+    values
 }
 
 /// (channels, tokens) to (tokens, channels).

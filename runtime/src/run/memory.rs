@@ -96,7 +96,8 @@ impl Runner {
         by_type.iter().map(loaded).sum()
     }
 
-    fn on_host(&self) -> bool {
+    /// Whether components compute on the processor, in the memory of the host.
+    pub(super) fn on_host(&self) -> bool {
         self.manifest().target.provider == "cpu"
     }
 

@@ -1,7 +1,7 @@
 //! A denoising pass over every take, window after window.
 //!
 //! What a window makes is kept at once where the run has a state, and what is final of it is handed on at once where the
-//! decoder works beside. The decoder's noise comes after all that denoising draws; to have it earlier, the draws of the pass
+//! decoder works beside; nothing else holds it then. The decoder's noise comes after all that denoising draws; to have it earlier, the draws of the pass
 //! are made twice: once on a copy, for denoising, and once to pass them over.
 
 use std::sync::Arc;
@@ -11,13 +11,15 @@ use ltxc_bundle::{DecodeVideo, Denoise, Stage, StageOp};
 use super::decode::Mix;
 use super::denoise::draws;
 use super::generate::{Run, missing};
+use super::latents::{Latents, frames_in};
 use super::passes::PassJob;
-use super::prepare::Start;
-use super::queue::{self, Feed, Pair, Ready};
+use super::queue::{self, Feed, Ready};
+use super::start::{Start, Tokens};
 use super::state::At;
-use super::video::Sink;
+use super::video::{Decoded, Sink};
 use super::window::Made;
 use super::{Component, RunError};
+use crate::tensor::Tensor;
 
 /// Where latents go as soon as they are final.
 pub(super) struct Ahead<'a> {
@@ -35,6 +37,8 @@ pub(super) struct Pass<'a> {
     component: Option<Arc<Component>>,
     /// Whether the last window was denoised now.
     pub fresh: bool,
+    /// What a preview shows of the first take so far.
+    pub shown: Latents,
 }
 
 /// A take whose latents go to the decoder as they become final.
@@ -46,15 +50,14 @@ struct Handing<'a> {
 }
 
 impl Handing<'_> {
-    /// Hands on what is final, all before the latent frame `until`.
-    fn hand(&mut self, made: &Made, until: usize) -> Result<(), RunError> {
-        if until == self.sent {
-            return Ok(());
-        }
-        let denoised = made.latents(self.sent..until)?;
-        let mixed = self.mix.of(&denoised, self.sent)?;
-        self.sent = until;
-        self.feed.send(Ready::Latents(Pair { denoised, mixed }))
+    /// Hands on the next latents that are final.
+    fn hand(&mut self, latents: Arc<Tensor>) -> Result<(), RunError> {
+        let decoder_latents = self.mix.of(&latents, self.sent)?;
+        self.sent += frames_in(&latents);
+        self.feed.send(Ready::Latents(Decoded {
+            latents,
+            decoder_latents,
+        }))
     }
 }
 
@@ -98,6 +101,7 @@ impl<'r> Run<'r, '_> {
             ahead,
             component: None,
             fresh: false,
+            shown: Latents::default(),
         };
         let takes: Vec<usize> = (0..self.takes.len()).collect();
         for (group, takes) in takes.chunks(self.takes_at_once(op)?).enumerate() {
@@ -133,29 +137,43 @@ impl<'r> Run<'r, '_> {
             (Some(ahead), [take], [start]) => Some(self.hand_on(*take, ahead, pass.job, start)?),
             _ => None,
         };
-        let new = || Made::new(pass.job.latents, channels);
-        let mut made: Vec<Made> = takes.iter().map(|_| new()).collect();
+        let new = |_: &usize| (Made::new(pass.job.latents, channels), Latents::default());
+        let (mut made, mut latents): (Vec<_>, Vec<_>) = takes.iter().map(new).unzip();
         for (window, span) in windows.spans.iter().enumerate() {
-            let of_window = starts.iter().zip(&made);
+            let of_window = starts.iter_mut().zip(&made);
             let of_window = of_window.map(|(start, made)| made.start(start, windows, span));
             let of_window = of_window.collect::<Result<_, _>>()?;
             let done = group * pass.job.windows() + window;
-            let latents = self.window(pass, takes, window, of_window, done)?;
-            for (made, latents) in made.iter_mut().zip(latents) {
-                made.take(&latents, windows, span)?;
+            let denoised = self.window(pass, takes, window, of_window, done)?;
+            for (at, denoised) in denoised.into_iter().enumerate() {
+                made[at].take(&denoised, windows, span)?;
+                let Some(last) = made[at].leave(windows.final_after(window))? else {
+                    continue;
+                };
+                let last = Arc::new(last);
+                if takes[at] == 0 {
+                    self.note_for_preview(pass, &last)?;
+                }
+                if handing.is_none() || self.is_read(pass) {
+                    latents[at].push(Arc::clone(&last));
+                }
+                handing
+                    .as_mut()
+                    .map_or(Ok(()), |handing| handing.hand(last))?;
             }
-            if let (Some(handing), [made]) = (&mut handing, made.as_slice()) {
-                handing.hand(made, windows.final_after(window))?;
-            }
-            self.preview_window(pass, takes, window, &made)?;
+            self.preview_window(pass, takes, window)?;
         }
-        for (take, made) in takes.iter().zip(made) {
-            let latents = made.latents(0..pass.job.latents.frames)?;
+        for (take, latents) in takes.iter().zip(latents) {
             let take = &mut self.takes[*take];
             take.latents.insert(pass.stage.to_owned(), latents);
             take.own = None;
         }
         Ok(())
+    }
+
+    /// Whether something beside the decoder reads what a pass makes.
+    fn is_read(&self, pass: &Pass<'_>) -> bool {
+        self.reads_later(pass.stage) || (self.preview.is_some() && pass.job.windows() == 1)
     }
 
     /// The latents of a window, (N, C) for each take, without tokens beside the video: those that are kept, else those
@@ -165,15 +183,15 @@ impl<'r> Run<'r, '_> {
         pass: &mut Pass<'_>,
         takes: &[usize],
         window: usize,
-        starts: Vec<Start>,
+        starts: Vec<Tokens>,
         done: usize,
     ) -> Result<Vec<Vec<f32>>, RunError> {
         let channels = self.job.channels;
         pass.fresh = false;
         if let Some(kept) = self.kept(takes, window, &starts)? {
             for (take, start) in takes.iter().zip(&starts) {
-                let tokens = start.tokens.len() / channels;
-                self.pass_over(*take, pass.job, tokens, start.mask.is_some())?;
+                let count = start.values.len() / channels;
+                self.pass_over(*take, pass.job, count, start.mask.is_some())?;
             }
             return Ok(kept);
         }
@@ -213,13 +231,13 @@ impl<'r> Run<'r, '_> {
         &self,
         takes: &[usize],
         window: usize,
-        starts: &[Start],
+        starts: &[Tokens],
     ) -> Result<Option<Vec<Vec<f32>>>, RunError> {
         let Some(state) = self.state else {
             return Ok(None);
         };
-        let read = |(take, start): (&usize, &Start)| {
-            let count = start.tokens.len() - start.extra * self.job.channels;
+        let read = |(take, start): (&usize, &Tokens)| {
+            let count = start.values.len() - start.extra * self.job.channels;
             Ok(state.read(self.at(*take, window), count)?)
         };
         takes.iter().zip(starts).map(read).collect()
@@ -249,12 +267,12 @@ impl<'r> Run<'r, '_> {
         let mut own = None;
         if pass.draws() {
             own = self.takes[take].noise.copy();
-            let nothing = Made::new(pass.latents, self.job.channels);
-            for (window, span) in pass.windows.spans.iter().enumerate() {
-                let of_window = nothing.start(start, &pass.windows, span)?;
-                let tokens = of_window.tokens.len() / self.job.channels;
-                let given = of_window.mask.is_some() || window > 0;
-                self.pass_over(take, pass, tokens, given)?;
+            for span in &pass.windows.spans {
+                let (mut count, conditioned) = start.count(span);
+                if pass.windows.anchored(span) {
+                    count += pass.anchors();
+                }
+                self.pass_over(take, pass, count, conditioned || span.start > 0)?;
             }
         }
         let (order, mix) = self.order(take, ahead.op, pass.latents)?;

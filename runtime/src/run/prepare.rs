@@ -1,4 +1,4 @@
-//! What denoising starts from: noise, the latents of an earlier pass, and the media that condition the run.
+//! Puts together what denoising starts from: noise, the latents of an earlier pass, and the media that condition the run.
 //!
 //! Draws come in the reference's order: the posterior of an input video, the initial noise, then for each condition
 //! its posterior and the noise of its extra tokens.
@@ -14,45 +14,18 @@ use super::decode::Pieces;
 use super::generate::{Run, missing};
 use super::geometry::{VideoSize, to_channels_first, to_tokens};
 use super::job::PREFIX;
+use super::latents::Latents;
 use super::passes::PassJob;
+use super::start::{Beside, Placed, Start, lerp};
 use super::stream::{Stream, frames_of};
 use super::{Component, RunError};
 use crate::sampling::{NoiseSource, Purpose};
 use crate::tensor::Tensor;
 
-/// The tokens a pass starts from; those of conditions that lie beside the video come first.
-#[derive(Clone)]
-pub(super) struct Start {
-    /// (N, C)
-    pub tokens: Vec<f32>,
-    /// How many of them lie beside the video.
-    pub extra: usize,
-    /// Seconds, pixel row and pixel column of each, (1, 3, N).
-    pub coords: Tensor,
-    /// How strongly each is given, 0 to 1, if anything is.
-    pub mask: Option<Vec<f32>>,
-}
-
 /// Encoded pixels in token order.
 struct Encoded {
     tokens: Vec<f32>,
     size: VideoSize,
-}
-
-/// A start in the making.
-struct Draft<'a> {
-    pass: &'a PassJob,
-    channels: usize,
-    tokens: Vec<f32>,
-    mask: Vec<f32>,
-    beside: Vec<Beside>,
-}
-
-/// Tokens beside the video.
-struct Beside {
-    tokens: Vec<f32>,
-    coords: Vec<i64>,
-    strength: f32,
 }
 
 /// The encoder of a pass, which is loaded when a clip needs it whole.
@@ -107,59 +80,47 @@ impl Run<'_, '_> {
     ) -> Result<Start, RunError> {
         let job = self.job;
         let given = self.given_latents(take, pass, op, encoder)?;
-        let VideoSize {
-            frames,
-            height,
-            width,
-        } = pass.latents;
-        let shape = [1, frames, height, width, job.channels];
-        let mut tokens = self.draw(take, Purpose::Initial, &shape)?;
-        for (seeded, seed) in job.seeded(pass) {
-            let shape = [1, seeded.len(), height, width, job.channels];
-            let own = job.noise_of(seed).draw(Purpose::Initial, &shape)?;
-            let from = seeded.start * height * width * job.channels;
-            tokens[from..from + own.len()].copy_from_slice(&own);
+        let shape = |frames: usize| {
+            let VideoSize { height, width, .. } = pass.latents;
+            [1, frames, height, width, job.channels]
+        };
+        let noise = self.draw_frames(take, Purpose::Initial, &shape(pass.latents.frames))?;
+        let mut seeded = Vec::new();
+        for (frames, seed) in job.seeded(pass) {
+            let mut own = job.noise_of(seed.wrapping_add(self.takes[take].shift));
+            let noise = own.draw_frames(Purpose::Initial, &shape(frames.len()))?;
+            seeded.push((frames, noise));
         }
-        if let (Some(given), Some(&t)) = (given, pass.timesteps.first()) {
-            let pairs = tokens.iter_mut().zip(given);
-            pairs.for_each(|(noise, z)| *noise = t * *noise + (1.0 - t) * z);
-        }
-        if job.conditions.is_empty() {
-            let shape = [1, job.channels, frames, height, width];
-            let observed = to_channels_first(&tokens, job.channels);
-            self.observe(
-                take,
-                &format!("pass{}.init_latents", self.passes_done),
-                &shape,
-                &observed,
-            )?;
-        }
-        let mut draft = Draft {
-            pass,
+        let mut start = Start {
+            size: pass.latents,
             channels: job.channels,
-            mask: vec![0.0; pass.latents.count()],
-            tokens,
+            compression: job.geometry.compression,
+            frame_seconds: (1.0 / pass.fps) as f32,
+            noise,
+            seeded,
+            given: given.zip(pass.timesteps.first().copied()),
+            placed: Vec::new(),
             beside: Vec::new(),
+            conditioned: !job.conditions.is_empty(),
         };
         for condition in &job.conditions {
-            self.condition(take, &mut draft, condition, encoder)?;
+            self.condition(take, &mut start, (pass, condition), encoder)?;
         }
-        self.finish_start(take, draft)
+        self.observe_start(take, &mut start)?;
+        Ok(start)
     }
 
-    /// Latents of an earlier pass or of the input video, as tokens.
+    /// Latents of an earlier pass or of the input video.
     fn given_latents(
         &mut self,
         take: usize,
         pass: &PassJob,
         op: &PrepareLatents,
         encoder: &mut Encoder<'_>,
-    ) -> Result<Option<Vec<f32>>, RunError> {
+    ) -> Result<Option<Latents>, RunError> {
         let job = self.job;
         if let Some(source) = &op.latents {
-            let latents = self.takes[take].latents.get(source);
-            let latents = latents.ok_or_else(|| missing(source))?;
-            return Ok(Some(to_tokens(latents.values()?, job.channels)));
+            return Ok(Some(self.latents_of(take, source)?));
         }
         let Some(input) = job.input.as_ref().filter(|_| job.encodes(pass)) else {
             return Ok(None);
@@ -170,7 +131,7 @@ impl Run<'_, '_> {
             step: pass.frame_step,
             size,
         };
-        Ok(Some(self.encode(take, encoder, &clip)?.tokens))
+        Ok(Some(self.encode(take, encoder, &clip)?.into()))
     }
 
     /// Normalised latents of pixels; the reference samples the encoder's distribution.
@@ -179,7 +140,7 @@ impl Run<'_, '_> {
         take: usize,
         encoder: &mut Encoder<'_>,
         clip: &Clip<'_>,
-    ) -> Result<Encoded, RunError> {
+    ) -> Result<Tensor, RunError> {
         let job = self.job;
         let latents = job.geometry.compression.latents_of(clip.size);
         let shape = [
@@ -202,14 +163,10 @@ impl Run<'_, '_> {
             None => self.encode_whole(encoder, clip, noise)?,
             Some(cuts) => self.encode_by(&cuts, component, clip, noise)?,
         };
-        let values = encoded.values::<f32>()?;
         let name = format!("vae_encode{}.latents", self.takes[take].encoded);
         self.takes[take].encoded += 1;
-        self.observe(take, &name, &shape, values)?;
-        Ok(Encoded {
-            tokens: to_tokens(values, job.channels),
-            size: latents,
-        })
+        self.observe(take, &name, &shape, encoded.values()?)?;
+        Ok(encoded)
     }
 
     fn encode_whole(
@@ -272,13 +229,13 @@ impl Run<'_, '_> {
     fn condition(
         &mut self,
         take: usize,
-        draft: &mut Draft<'_>,
-        condition: &Condition,
+        start: &mut Start,
+        (pass, condition): (&PassJob, &Condition),
         encoder: &mut Encoder<'_>,
     ) -> Result<(), RunError> {
-        let compression = self.job.geometry.compression;
-        let video = compression.video_of(draft.pass.latents);
-        let fitted = condition.fitted(&compression, video, draft.pass.frame_step)?;
+        let (compression, strength) = (self.job.geometry.compression, condition.strength);
+        let video = compression.video_of(pass.latents);
+        let fitted = condition.fitted(&compression, video, pass.frame_step)?;
         let Fitted { step, size, frame } = fitted;
         let clip = Clip {
             media: &condition.media,
@@ -286,24 +243,27 @@ impl Run<'_, '_> {
             size,
         };
         let encoded = self.encode(take, encoder, &clip)?;
+        let encoded = Encoded {
+            tokens: to_tokens(encoded.values()?, self.job.channels),
+            size: compression.latents_of(size),
+        };
         let beside = match condition.place {
             Place::Part { x, y } => {
                 let side = compression.pixels();
-                draft.place_part(&encoded, [y / side, x / side], condition.strength);
+                let placed = encoded.in_part(pass.latents, [y / side, x / side], strength);
+                start.placed.push(placed);
                 return Ok(());
             }
             Place::Frames if frame == 0 => {
-                draft.place_frames(&encoded, 0, 0, condition.strength);
+                start.placed.extend(encoded.in_frames(0, 0, strength));
                 return Ok(());
             }
             Place::Frames => {
-                draft.place_frames(
-                    &encoded,
-                    PREFIX,
-                    frame / compression.frames(),
-                    condition.strength,
-                );
-                encoded.first_frames(PREFIX, draft.channels)
+                let latent = frame / compression.frames();
+                start
+                    .placed
+                    .extend(encoded.in_frames(PREFIX, latent, strength));
+                encoded.first_frames(PREFIX, start.channels)
             }
             Place::Reference => encoded,
         };
@@ -312,10 +272,10 @@ impl Run<'_, '_> {
         coords[..beside.size.count()]
             .iter_mut()
             .for_each(|t| *t += frame as i64);
-        draft.beside.push(Beside {
+        start.beside.push(Beside {
             tokens,
             coords,
-            strength: condition.strength,
+            strength,
         });
         Ok(())
     }
@@ -337,41 +297,37 @@ impl Run<'_, '_> {
         Ok(tokens)
     }
 
-    fn finish_start(&mut self, take: usize, draft: Draft<'_>) -> Result<Start, RunError> {
-        let (channels, fps) = (draft.channels, draft.pass.fps);
-        let pixel_coords = draft.coords(
-            &self
-                .job
-                .geometry
-                .compression
-                .pixel_coords(draft.pass.latents),
-        );
-        let count = pixel_coords.len() / 3;
-        let observed: Vec<f32> = pixel_coords.iter().map(|place| *place as f32).collect();
-        let (mask, tokens, extra) = draft.joined();
-        let pass = self.passes_done;
+    /// Shows the whole start, if somebody looks.
+    fn observe_start(&mut self, take: usize, start: &mut Start) -> Result<(), RunError> {
+        if !self.is_observed(take) {
+            return Ok(());
+        }
+        let (pass, size, channels) = (self.passes_done, start.size, start.channels);
+        let whole = start.window(&(0..size.frames))?;
+        if !start.conditioned {
+            let shape = [1, channels, size.frames, size.height, size.width];
+            let values = to_channels_first(&whole.values, channels);
+            self.observe(take, &format!("pass{pass}.init_latents"), &shape, &values)?;
+        }
+        let count = whole.values.len() / channels;
+        let coords = start.pixel_coords();
         self.observe(
             take,
             &format!("pass{pass}.pixel_coords"),
             &[1, 3, count],
-            &observed,
+            &coords,
         )?;
+        let shape = [1, count, channels];
         self.observe(
             take,
             &format!("pass{pass}.cond_tokens"),
-            &[1, count, channels],
-            &tokens,
+            &shape,
+            &whole.values,
         )?;
-        let mask = (!self.job.conditions.is_empty()).then_some(mask);
-        if let Some(mask) = &mask {
-            self.observe(take, &format!("pass{pass}.cond_mask"), &[1, count], mask)?;
+        match &whole.mask {
+            Some(mask) => self.observe(take, &format!("pass{pass}.cond_mask"), &[1, count], mask),
+            None => Ok(()),
         }
-        Ok(Start {
-            tokens,
-            extra,
-            coords: Tensor::new([1, 3, count], seconds(observed, count, fps))?,
-            mask,
-        })
     }
 }
 
@@ -386,90 +342,37 @@ impl Encoded {
         tokens.truncate(size.count() * channels);
         Self { tokens, size }
     }
-}
 
-impl Draft<'_> {
-    /// Mixes latent frames from `first` on into the video, `at` frames after where the first would lie.
-    fn place_frames(&mut self, encoded: &Encoded, first: usize, at: usize, strength: f32) {
-        let frame = encoded.size.height * encoded.size.width;
-        let count = encoded.size.count().saturating_sub(first * frame);
-        if count == 0 {
-            return;
-        }
-        let to = (at + first) * frame;
-        let source = &encoded.tokens[encoded.tokens.len() - count * self.channels..];
-        let target = &mut self.tokens[to * self.channels..][..count * self.channels];
-        lerp(target, source, strength);
-        self.mask[to..to + count].fill(strength);
+    /// Its latent frames from `first` on in the video, `at` frames after where the first would lie.
+    fn in_frames(&self, first: usize, at: usize, strength: f32) -> Option<Placed> {
+        let frame = self.size.height * self.size.width;
+        let count = self.size.count().saturating_sub(first * frame);
+        (count > 0).then(|| Placed {
+            tokens: self.tokens.clone(),
+            runs: vec![[first * frame, (at + first) * frame, count]],
+            strength,
+        })
     }
 
-    /// Mixes latents into a part of the first frames. Latents at a side that does not lie on the frame's border are
+    /// Its latents in a part of the first frames of a video. Those at a side that does not lie on the frame's border are
     /// left out: the encoder saw a border there that the video does not have.
-    fn place_part(&mut self, encoded: &Encoded, [top, left]: [usize; 2], strength: f32) {
-        let (part, whole) = (encoded.size, self.pass.latents);
+    fn in_part(self, whole: VideoSize, [top, left]: [usize; 2], strength: f32) -> Placed {
+        let part = self.size;
         let inner = |start: usize, length: usize, full: usize| {
             usize::from(start > 0)..length - usize::from(start + length < full && length > 0)
         };
         let rows = inner(top, part.height, whole.height);
         let columns = inner(left, part.width, whole.width);
-        for frame in 0..part.frames {
-            for row in rows.clone() {
-                let from = (frame * part.height + row) * part.width + columns.start;
-                let to = (frame * whole.height + top + row) * whole.width + left + columns.start;
-                let (count, c) = (columns.len(), self.channels);
-                let source = &encoded.tokens[from * c..][..count * c];
-                lerp(&mut self.tokens[to * c..][..count * c], source, strength);
-                self.mask[to..to + count].fill(strength);
-            }
+        let places = (0..part.frames).flat_map(|frame| rows.clone().map(move |row| [frame, row]));
+        let run = |[frame, row]: [usize; 2]| {
+            let from = (frame * part.height + row) * part.width + columns.start;
+            let to = (frame * whole.height + top + row) * whole.width + left + columns.start;
+            [from, to, columns.len()]
+        };
+        Placed {
+            runs: places.map(run).collect(),
+            tokens: self.tokens,
+            strength,
         }
-    }
-
-    /// First pixel frame, row and column of every token, those beside the video first; (3, N).
-    fn coords(&self, video: &[i64]) -> Vec<i64> {
-        let axis = |coords: &[i64], axis: usize| {
-            coords[axis * coords.len() / 3..][..coords.len() / 3].to_vec()
-        };
-        let sources = || {
-            self.beside
-                .iter()
-                .map(|beside| beside.coords.as_slice())
-                .chain([video])
-        };
-        (0..3)
-            .flat_map(|n| sources().flat_map(move |coords| axis(coords, n)))
-            .collect()
-    }
-
-    /// Mask and tokens, those beside the video first, and how many those are.
-    fn joined(self) -> (Vec<f32>, Vec<f32>, usize) {
-        let (mut mask, mut tokens) = (Vec::new(), Vec::new());
-        for beside in self.beside {
-            let count = beside.tokens.len() / self.channels;
-            mask.extend(std::iter::repeat_n(beside.strength, count));
-            tokens.extend(beside.tokens);
-        }
-        let extra = mask.len();
-        mask.extend(self.mask);
-        tokens.extend(self.tokens);
-        (mask, tokens, extra)
-    }
-}
-
-/// Frames in seconds, which is what the network takes; rows and columns stay pixels.
-fn seconds(mut coords: Vec<f32>, count: usize, fps: f64) -> Vec<f32> {
-    let seconds_per_frame = (1.0 / fps) as f32;
-    coords[..count]
-        .iter_mut()
-        .for_each(|frame| *frame *= seconds_per_frame);
-    coords
-}
-
-/// From `values` towards `goal`, in torch's order of operations.
-pub(super) fn lerp(values: &mut [f32], goal: &[f32], weight: f32) {
-    for (value, goal) in values.iter_mut().zip(goal) {
-        *value = match weight < 0.5 {
-            true => *value + weight * (goal - *value),
-            false => goal - (goal - *value) * (1.0 - weight),
-        };
     }
 }

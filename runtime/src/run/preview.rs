@@ -4,16 +4,18 @@
 //! latents of which four each are averaged to one: after the first, the second, the fourth window and so on, so that all
 //! previews together cost less than half of the decode. Its decoder gets noise of its own, and the video is not touched.
 
+use std::sync::Arc;
+
 use ltxc_bundle::StageOp;
 
 use super::component::sizes;
 use super::generate::{Run, missing};
 use super::geometry::{Geometry, VideoSize};
+use super::latents::Latents;
 use super::memory::decodes;
 use super::pass::Pass;
 use super::passes::PassJob;
 use super::ports::Given;
-use super::window::Made;
 use super::{Job, RunError, Runner};
 use crate::tensor::{DType, Tensor};
 
@@ -101,19 +103,29 @@ impl Run<'_, '_> {
         pass: &Pass<'_>,
         takes: &[usize],
         window: usize,
-        made: &[Made],
     ) -> Result<(), RunError> {
         let (windows, number) = (pass.job.windows(), window + 1);
         let due = pass.fresh && number.is_power_of_two() && number < windows;
-        let (Some(&0), Some(made)) = (takes.first(), made.first()) else {
-            return Ok(());
-        };
-        if self.preview.is_none() || self.job.passes.len() > 1 || !due {
+        if takes.first() != Some(&0) || !self.shows_windows(pass) || !due {
             return Ok(());
         }
-        let frames = pass.job.windows.final_after(window);
-        let latents = made.latents(0..frames)?;
-        self.show(pass.job, &latents)
+        self.show(pass.job, pass.shown.clone())
+    }
+
+    /// Keeps latents of the first take as a preview shows them, a quarter of them.
+    pub(super) fn note_for_preview(
+        &self,
+        pass: &mut Pass<'_>,
+        latents: &Tensor,
+    ) -> Result<(), RunError> {
+        if self.shows_windows(pass) {
+            pass.shown.push(Arc::new(halved(latents)?));
+        }
+        Ok(())
+    }
+
+    fn shows_windows(&self, pass: &Pass<'_>) -> bool {
+        self.preview.is_some() && self.job.passes.len() == 1 && pass.job.windows() > 1
     }
 
     /// Shows what the first of several passes made of the first take, or the only window.
@@ -123,23 +135,23 @@ impl Run<'_, '_> {
             return Ok(());
         }
         let latents = self.takes.first().and_then(|take| take.latents.get(stage));
-        let latents = latents.cloned().ok_or_else(|| missing(stage))?;
-        self.show(pass, &latents)
+        let latents = latents.ok_or_else(|| missing(stage))?;
+        let latents = match self.job.passes.len() {
+            1 => halved(&*latents.whole()?)?.into(),
+            _ => latents.clone(),
+        };
+        self.show(pass, latents)
     }
 
-    fn show(&mut self, pass: &PassJob, latents: &Tensor) -> Result<(), RunError> {
+    fn show(&mut self, pass: &PassJob, latents: Latents) -> Result<(), RunError> {
         let Some(sink) = self.preview.take() else {
             return Ok(());
         };
-        let job = self.job.previewed(pass, self.size_of(latents)?.frames);
-        let latents = match self.job.passes.len() {
-            1 => halved(latents)?,
-            _ => latents.clone(),
-        };
+        let job = self.job.previewed(pass, latents.frames());
         let mut noise = job.noise();
         let shown = self
             .runner
-            .decode_latents(&job, latents, &mut noise, &mut |_| {}, sink);
+            .decode_pieces(&job, latents, &mut noise, &mut |_| {}, sink);
         self.preview = Some(sink);
         let shown = shown.map_err(|error| error.during(|| "the preview".to_owned()));
         shown.map(drop)

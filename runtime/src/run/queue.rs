@@ -17,7 +17,6 @@ use super::component::Tensors;
 use super::decoder::Decoder;
 use super::geometry::VideoSize;
 use super::video::{Decoded, Frames, Sink};
-use crate::tensor::Tensor;
 
 /// Entries that wait in a queue at most.
 const WAITING: usize = 1;
@@ -27,7 +26,7 @@ pub(super) enum Ready {
     /// A take begins.
     Take(Order),
     /// Its next latent frames.
-    Latents(Pair),
+    Latents(Decoded),
 }
 
 /// A take to decode.
@@ -39,28 +38,31 @@ pub(super) struct Order {
     pub size: VideoSize,
 }
 
-/// Latent frames, (1, C, frames, H, W), as they were denoised and as they are decoded.
-pub(super) struct Pair {
-    pub denoised: Tensor,
-    pub mixed: Tensor,
-}
-
 /// What the sink gets.
 enum Made {
+    /// And how many latent frames there will be.
+    Latents(usize, Decoded, usize),
     Frames(usize, Frames),
-    Finished(usize, Decoded),
+    Finished(usize),
 }
 
 /// The decoder's end of the queue to the sink.
-pub(super) struct Out(SyncSender<Made>);
+pub(super) struct ToSink(SyncSender<Made>);
 
-impl Out {
-    pub fn frames(&self, take: usize, frames: Frames) -> Result<(), RunError> {
-        self.0.send(Made::Frames(take, frames)).map_err(|_| gone())
+impl ToSink {
+    pub fn latents(&self, take: usize, latents: Decoded, whole: usize) -> Result<(), RunError> {
+        self.send(Made::Latents(take, latents, whole))
     }
 
-    pub fn finished(&self, take: usize, decoded: Decoded) -> Result<(), RunError> {
-        let made = Made::Finished(take, decoded);
+    pub fn frames(&self, take: usize, frames: Frames) -> Result<(), RunError> {
+        self.send(Made::Frames(take, frames))
+    }
+
+    pub fn finished(&self, take: usize) -> Result<(), RunError> {
+        self.send(Made::Finished(take))
+    }
+
+    fn send(&self, made: Made) -> Result<(), RunError> {
         self.0.send(made).map_err(|_| gone())
     }
 }
@@ -86,9 +88,9 @@ impl Feed<'_> {
 }
 
 /// The next latents of a take that has begun.
-pub(super) fn next_latents(ready: &Receiver<Ready>) -> Result<Pair, RunError> {
+pub(super) fn next_latents(ready: &Receiver<Ready>) -> Result<Decoded, RunError> {
     match ready.recv() {
-        Ok(Ready::Latents(pair)) => Ok(pair),
+        Ok(Ready::Latents(latents)) => Ok(latents),
         Ok(Ready::Take(_)) | Err(_) => Err(gone()),
     }
 }
@@ -105,7 +107,7 @@ pub(super) fn decoding(
         let (frames, made) = sync_channel(WAITING);
         let first = &first;
         let hands_out = move || first.keep(hand_out(&made, sink)).map(|()| Duration::ZERO);
-        let decodes = move || first.keep(decoder.run(&ready, &Out(frames)));
+        let decodes = move || first.keep(decoder.run(&ready, &ToSink(frames)));
         let named = |name: &str| Builder::new().name(name.to_owned());
         let threads = [
             named("frames").spawn_scoped(scope, hands_out)?,
@@ -124,8 +126,9 @@ pub(super) fn decoding(
 fn hand_out(made: &Receiver<Made>, sink: &mut dyn Sink) -> Result<(), RunError> {
     for made in made {
         match made {
+            Made::Latents(take, latents, whole) => sink.latents(take, latents, whole)?,
             Made::Frames(take, frames) => sink.frames(take, frames)?,
-            Made::Finished(take, decoded) => sink.finished(take, decoded)?,
+            Made::Finished(take) => sink.finished(take)?,
         }
     }
     Ok(())

@@ -11,6 +11,7 @@ use super::decode::Pieces;
 use super::model::{Files, Model};
 use super::parts::LoadedPart;
 use super::ports::Spec;
+use super::turn::Turns;
 use crate::backend::{self, Backend, BackendOptions, Calls, Provider, Runtime, Session};
 
 /// How a bundle is run.
@@ -43,6 +44,7 @@ pub struct Runner {
     memory: Option<u64>,
     sequential: bool,
     loaded: Mutex<Loaded>,
+    turns: Turns,
 }
 
 /// Components in memory.
@@ -51,6 +53,8 @@ struct Loaded {
     components: BTreeMap<String, Arc<Component>>,
     /// Those that stay when they are loaded, where not all do.
     kept: BTreeSet<String>,
+    /// Whether two work side by side from now on.
+    beside: bool,
 }
 
 impl Runner {
@@ -151,6 +155,7 @@ impl Runner {
             memory: None,
             sequential: false,
             loaded: Mutex::default(),
+            turns: Turns::default(),
         }
     }
 
@@ -201,6 +206,15 @@ impl Runner {
         loaded.kept = kept;
     }
 
+    /// Says whether two components work side by side from now on.
+    pub(super) fn set_beside(&self, beside: bool) {
+        self.loaded().beside = beside;
+    }
+
+    pub(super) fn turns(&self) -> &Turns {
+        &self.turns
+    }
+
     fn loaded(&self) -> MutexGuard<'_, Loaded> {
         self.loaded.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -235,6 +249,7 @@ impl Runner {
             );
         match encodes && !self.keep {
             true => Calls::Few,
+            false if self.loaded().beside && self.on_host() => Calls::Beside,
             false => Calls::Many,
         }
     }

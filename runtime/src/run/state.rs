@@ -144,7 +144,12 @@ impl State {
 
     /// How many windows are there.
     pub fn windows(&self) -> Result<usize, StateError> {
-        Ok(names(&self.folder)?.iter().filter(|n| is_window(n)).count())
+        Self::windows_in(&self.folder)
+    }
+
+    /// How many windows are in a folder.
+    pub fn windows_in(folder: &Path) -> Result<usize, StateError> {
+        Ok(names(folder)?.iter().filter(|n| is_window(n)).count())
     }
 
     /// The folder.

@@ -4,7 +4,8 @@ use ltxc_bundle::UpscaleLatents;
 
 use super::component::Tensors;
 use super::generate::{Run, missing};
-use super::prepare::lerp;
+use super::latents::Latents;
+use super::start::lerp;
 use super::{Component, RunError};
 use crate::tensor::Tensor;
 
@@ -14,9 +15,8 @@ impl Run<'_, '_> {
     pub(super) fn upscale(&mut self, stage: &str, op: &UpscaleLatents) -> Result<(), RunError> {
         let statistics = self.load(stage, &op.statistics)?;
         let (mut before, mut latents) = (Vec::new(), Vec::new());
-        for take in &self.takes {
-            let found = take.latents.get(&op.latents).cloned();
-            before.push(found.ok_or_else(|| missing(&op.latents))?);
+        for take in 0..self.takes.len() {
+            before.push(self.latents_of(take, &op.latents)?.whole()?);
         }
         for before in &before {
             latents.push(same_size(&statistics, before, "un_normalized")?);
@@ -37,6 +37,7 @@ impl Run<'_, '_> {
             let upscaled = same_size(&statistics, latents, "normalized")?;
             self.observe(take, "upsample.out", upscaled.shape(), upscaled.values()?)?;
             let moved = adain(&upscaled, before, self.job.adain_factor)?;
+            let moved = Latents::from(moved);
             self.takes[take].latents.insert(stage.to_owned(), moved);
         }
         Ok(())

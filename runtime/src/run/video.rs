@@ -1,9 +1,11 @@
 //! Decoded frames, and who takes them.
 
+use std::sync::Arc;
+
 use super::RunError;
 use super::generate::missing;
 use crate::media::{Crop, to_rgb8};
-use crate::tensor::Tensor;
+use crate::tensor::{Tensor, TensorError};
 
 /// Some frames of a video, in a row.
 #[derive(Clone, Debug)]
@@ -27,13 +29,31 @@ impl Frames {
     }
 }
 
-/// What a video was decoded from.
+/// Latent frames that pixels are decoded from, (1, C, frames, H, W), normalised.
 #[derive(Clone, Debug)]
 pub struct Decoded {
-    /// The denoised latents, normalised, (1, C, F, H, W).
-    pub latents: Tensor,
-    /// The same after decode noise was mixed in, which is what was decoded.
-    pub decoder_latents: Tensor,
+    /// As they were denoised.
+    pub latents: Arc<Tensor>,
+    /// The same after decode noise was mixed in, which is what is decoded.
+    pub decoder_latents: Arc<Tensor>,
+}
+
+impl Decoded {
+    /// Latents in a row as one.
+    ///
+    /// # Errors
+    ///
+    /// Where there are none, or they differ in size.
+    pub fn joined(pieces: &[Self]) -> Result<Self, TensorError> {
+        let joined = |of: fn(&Self) -> &Arc<Tensor>| {
+            let pieces: Vec<_> = pieces.iter().map(|piece| Arc::clone(of(piece))).collect();
+            Tensor::joined(2, &pieces).map(Arc::new)
+        };
+        Ok(Self {
+            latents: joined(|piece| &piece.latents)?,
+            decoder_latents: joined(|piece| &piece.decoder_latents)?,
+        })
+    }
 }
 
 /// Why whoever takes the frames wants no more.
@@ -41,11 +61,18 @@ pub type Stop = Box<dyn std::error::Error + Send + Sync>;
 
 /// Takes what a run makes, on a thread of its own; an error ends the run.
 pub trait Sink: Send {
+    /// The next latent frames of a take, which has `whole` of them, before the frames that are made of them. Nothing else
+    /// holds them.
+    fn latents(&mut self, take: usize, latents: Decoded, whole: usize) -> Result<(), Stop> {
+        let _ = (take, latents, whole);
+        Ok(())
+    }
+
     /// The next frames of a take, at least one. Takes come one after the other.
     fn frames(&mut self, take: usize, frames: Frames) -> Result<(), Stop>;
 
     /// All frames of a take were given.
-    fn finished(&mut self, take: usize, decoded: Decoded) -> Result<(), Stop>;
+    fn finished(&mut self, take: usize) -> Result<(), Stop>;
 }
 
 /// A finished video.
@@ -82,8 +109,8 @@ impl Generated {
             height: frames.height,
             width: frames.width,
             fps: frames.fps,
-            latents: decoded.latents,
-            decoder_latents: decoded.decoder_latents,
+            latents: Arc::unwrap_or_clone(decoded.latents),
+            decoder_latents: Arc::unwrap_or_clone(decoded.decoder_latents),
             stages: Vec::new(),
         }
     }
@@ -106,6 +133,7 @@ pub type Finished<'a> = dyn FnMut(usize, Generated) -> Result<(), Stop> + Send +
 pub(super) struct Gather<'f, 'a> {
     finished: &'f mut Finished<'a>,
     pieces: Vec<Frames>,
+    latents: Vec<Decoded>,
 }
 
 impl<'f, 'a> Gather<'f, 'a> {
@@ -113,19 +141,26 @@ impl<'f, 'a> Gather<'f, 'a> {
         Self {
             finished,
             pieces: Vec::new(),
+            latents: Vec::new(),
         }
     }
 }
 
 impl Sink for Gather<'_, '_> {
+    fn latents(&mut self, _: usize, latents: Decoded, _: usize) -> Result<(), Stop> {
+        self.latents.push(latents);
+        Ok(())
+    }
+
     fn frames(&mut self, _: usize, frames: Frames) -> Result<(), Stop> {
         self.pieces.push(frames);
         Ok(())
     }
 
-    fn finished(&mut self, take: usize, decoded: Decoded) -> Result<(), Stop> {
+    fn finished(&mut self, take: usize) -> Result<(), Stop> {
         let pieces = std::mem::take(&mut self.pieces);
         let frames = joined(pieces).ok_or_else(|| missing("video"))?;
+        let decoded = Decoded::joined(&std::mem::take(&mut self.latents))?;
         (self.finished)(take, Generated::new(frames, decoded))
     }
 }

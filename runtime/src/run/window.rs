@@ -1,7 +1,7 @@
 //! Long videos in windows: each is given the last latent frames of the one before.
 //!
 //! A pass draws its noise and places its conditions for the whole video; its windows are then denoised one after the
-//! other, so that what is computed at a time has the size of a window, however long the video. Windows have one length.
+//! other, so that what is computed and held at a time has the size of a window, however long the video. Windows have one length.
 //! Where a window begins, the latents that are there already take part as given tokens, and latents are handed on, never
 //! encoded pixels. Positions are those of the video, moved so that a later window begins where the second latent frame
 //! of a video lies: the first stands for a single pixel frame, which nothing within a video does.
@@ -14,7 +14,7 @@ use std::ops::Range;
 use super::RunError;
 use super::geometry::{VideoSize, to_channels_first, to_tokens};
 use super::job::wrong;
-use super::prepare::{Start, lerp};
+use super::start::{Start, Tokens, lerp};
 use super::upscale::adain;
 use crate::tensor::Tensor;
 
@@ -77,6 +77,11 @@ impl Windows {
         before.map_or(0, |before| before.end)
     }
 
+    /// Whether a window is given anchors.
+    pub fn anchored(&self, span: &Range<usize>) -> bool {
+        self.anchors > 0 && span.start > 0
+    }
+
     /// The latent frame up to which nothing changes after a window; the next one mixes with what lies behind.
     pub fn final_after(&self, window: usize) -> usize {
         match self.spans.get(window + 1) {
@@ -106,24 +111,16 @@ pub(super) fn segment(prompt: &str, window: usize, windows: usize) -> Result<Str
     Ok(parts.swap_remove(window * parts.len() / windows.max(1)))
 }
 
-/// What a window takes of its pass's start.
-struct Cut {
-    /// The tokens, those beside the video first.
-    tokens: Vec<usize>,
-    /// How many lie beside the video.
-    beside: usize,
-    /// How far their times are moved back, in seconds.
-    moved: f32,
-}
-
-/// A pass at work: what its windows have made of a take so far.
+/// A pass at work: what its windows have made of a take, as far as later windows need it.
 pub(super) struct Made {
-    /// (N, C)
+    /// The latent frames that are there and may still change, (N, C).
     tokens: Vec<f32>,
+    /// The first of them, and the first that is not there yet.
+    open: Range<usize>,
+    /// What later windows are given of the first as it is now, (N, C).
+    anchors: Vec<f32>,
     channels: usize,
     size: VideoSize,
-    /// Latent frames that are there.
-    frames: usize,
     /// What the first window made, (1, C, N), where later ones get its statistics.
     first: Option<Tensor>,
 }
@@ -132,110 +129,67 @@ impl Made {
     /// Nothing yet of latents of this size.
     pub fn new(size: VideoSize, channels: usize) -> Self {
         Self {
-            tokens: vec![0.0; size.count() * channels],
+            tokens: Vec::new(),
+            open: 0..0,
+            anchors: Vec::new(),
             channels,
             size,
-            frames: 0,
             first: None,
         }
     }
 
-    /// What a window starts from: the pass's start, cut, and what is there already.
+    /// What a window starts from: its part of the pass's start, and what is there already.
     pub fn start(
         &self,
-        whole: &Start,
+        whole: &mut Start,
         windows: &Windows,
         span: &Range<usize>,
-    ) -> Result<Start, RunError> {
-        if windows.count() == 1 {
-            return Ok(whole.clone());
+    ) -> Result<Tokens, RunError> {
+        let mut start = whole.window(span)?;
+        if windows.anchored(span) {
+            self.give_anchors(&mut start, whole, windows.anchors)?;
         }
-        let coords = whole.coords.values::<f32>()?;
-        let cut = self.cut(whole, coords, span);
-        let anchors = self.anchors(whole.extra, coords, windows, span);
-        let anchored = anchors[0].len();
-        let place = |axis: usize, token: &usize| match axis {
-            0 => coords[*token] - cut.moved,
-            _ => coords[axis * coords.len() / 3 + token],
-        };
-        let mut places = Vec::new();
-        for (axis, anchors) in anchors.iter().enumerate() {
-            places.extend(anchors);
-            places.extend(cut.tokens.iter().map(|token| place(axis, token)));
-        }
-        let given = |token: &usize| whole.mask.as_ref().map_or(0.0, |mask| mask[*token]);
-        let given = std::iter::repeat_n(1.0, anchored).chain(cut.tokens.iter().map(given));
-        let values = |token: &usize| &whole.tokens[token * self.channels..][..self.channels];
-        let values = cut.tokens.iter().flat_map(values);
-        let mut start = Start {
-            coords: Tensor::new([1, 3, anchored + cut.tokens.len()], places)?,
-            mask: (whole.mask.is_some() || anchored > 0).then(|| given.collect()),
-            tokens: self.tokens[..anchored * self.channels]
-                .iter()
-                .chain(values)
-                .copied()
-                .collect(),
-            extra: anchored + cut.beside,
-        };
         self.give(&mut start, span, windows.strength);
         Ok(start)
     }
 
-    /// The tokens of the pass's start that belong to a window.
-    fn cut(&self, whole: &Start, coords: &[f32], span: &Range<usize>) -> Cut {
-        let frame = self.size.height * self.size.width;
-        let time = |latent: usize| match latent < self.size.frames {
-            true => coords[whole.extra + latent * frame],
-            false => f32::INFINITY,
-        };
-        let (from, moved) = match span.start {
-            0 => (f32::NEG_INFINITY, 0.0),
-            start => (time(start), time(start) - time(1)),
-        };
-        let within = from..time(span.end);
-        let beside = (0..whole.extra).filter(|token| within.contains(&coords[*token]));
-        let mut tokens: Vec<usize> = beside.collect();
-        let beside = tokens.len();
-        tokens.extend(whole.extra + span.start * frame..whole.extra + span.end * frame);
-        Cut {
-            tokens,
-            beside,
-            moved,
-        }
-    }
-
-    /// Where the anchors of a later window lie, by axis: before its time begins, in the order of the first window.
-    fn anchors(
+    /// Puts the anchors before the tokens of a later window: before its time begins, in the order of the first window.
+    fn give_anchors(
         &self,
-        extra: usize,
-        coords: &[f32],
-        windows: &Windows,
-        span: &Range<usize>,
-    ) -> [Vec<f32>; 3] {
-        if span.start == 0 || windows.anchors == 0 {
-            return Default::default();
-        }
-        let frame = self.size.height * self.size.width;
-        let of_video = |axis: usize, token: usize| coords[axis * coords.len() / 3 + extra + token];
-        let second = of_video(0, 2 * frame) - of_video(0, frame);
+        start: &mut Tokens,
+        whole: &Start,
+        anchors: usize,
+    ) -> Result<(), RunError> {
+        let (frame, second) = (whole.frame(), whole.time(2) - whole.time(1));
         let place = |axis: usize, token: usize| match axis {
-            0 => (token / frame) as f32 * second - windows.anchors as f32 * second,
-            axis => of_video(axis, token % frame),
+            0 => (token / frame) as f32 * second - anchors as f32 * second,
+            axis => whole.side(axis, token % frame),
         };
-        let tokens = windows.anchors * frame;
-        [0, 1, 2].map(|axis| (0..tokens).map(|token| place(axis, token)).collect())
+        let (anchored, coords) = (anchors * frame, start.coords.values::<f32>()?);
+        let count = coords.len() / 3;
+        let mut places = Vec::new();
+        for axis in 0..3 {
+            places.extend((0..anchored).map(|token| place(axis, token)));
+            places.extend_from_slice(&coords[axis * count..][..count]);
+        }
+        let given = start.mask.take().unwrap_or_else(|| vec![0.0; count]);
+        start.mask = Some([vec![1.0; anchored], given].concat());
+        start.values.splice(0..0, self.anchors.iter().copied());
+        start.coords = Tensor::new([1, 3, anchored + count], places)?;
+        start.extra += anchored;
+        Ok(())
     }
 
     /// Mixes what is there already into the window's first frames.
-    fn give(&self, start: &mut Start, span: &Range<usize>, strength: f32) {
-        let shared = self.frames.saturating_sub(span.start) * self.size.height * self.size.width;
+    fn give(&self, start: &mut Tokens, span: &Range<usize>, strength: f32) {
+        let shared = self.open.end.saturating_sub(span.start) * self.size.height * self.size.width;
         if shared == 0 {
             return;
         }
-        let known = &self.tokens[self.at(span.start)..self.at(self.frames)];
+        let known = &self.tokens[self.at(span.start)..self.at(self.open.end)];
         let to = start.extra * self.channels;
-        lerp(&mut start.tokens[to..to + known.len()], known, strength);
-        let tokens = start.tokens.len() / self.channels;
+        lerp(&mut start.values[to..to + known.len()], known, strength);
+        let tokens = start.values.len() / self.channels;
         let mask = start.mask.get_or_insert_with(|| vec![0.0; tokens]);
         for given in &mut mask[start.extra..start.extra + shared] {
             *given = given.max(strength);
@@ -254,8 +208,10 @@ impl Made {
             true => self.like_the_first(latents, windows.adain_factor)?,
             false => latents.to_vec(),
         };
-        let frame = self.at(1);
-        let shared = self.frames.saturating_sub(span.start);
+        let shared = self.open.end.saturating_sub(span.start);
+        self.open.end = span.end;
+        self.tokens.resize(self.at(span.end), 0.0);
+        let frame = self.at(self.open.start + 1);
         for (at, new) in moved.chunks_exact(frame).enumerate() {
             let to = self.at(span.start + at);
             let weight = match at < shared {
@@ -264,7 +220,11 @@ impl Made {
             };
             lerp(&mut self.tokens[to..to + frame], new, weight);
         }
-        self.frames = span.end;
+        if self.open.start < windows.anchors {
+            let anchors = self.open.end.min(windows.anchors);
+            self.anchors.truncate(self.open.start * frame);
+            self.anchors.extend(&self.tokens[..self.at(anchors)]);
+        }
         Ok(())
     }
 
@@ -284,23 +244,29 @@ impl Made {
         }
     }
 
-    /// Some latent frames, (1, C, frames, H, W).
-    pub fn latents(&self, frames: Range<usize>) -> Result<Tensor, RunError> {
-        let tokens = &self.tokens[self.at(frames.start)..self.at(frames.end)];
-        let values = to_channels_first(tokens, self.channels);
-        let (height, width) = (self.size.height, self.size.width);
-        let shape = [1, self.channels, frames.len(), height, width];
-        Ok(Tensor::new(shape, values)?)
+    /// Hands out the latent frames before `until`, which are final, and lets them go; (1, C, frames, H, W).
+    pub fn leave(&mut self, until: usize) -> Result<Option<Tensor>, RunError> {
+        let count = until.saturating_sub(self.open.start);
+        if count == 0 {
+            return Ok(None);
+        }
+        let rest = self.tokens.split_off(self.at(until));
+        let gone = std::mem::replace(&mut self.tokens, rest);
+        self.open.start = until;
+        let values = to_channels_first(&gone, self.channels);
+        let shape = [1, self.channels, count, self.size.height, self.size.width];
+        Ok(Some(Tensor::new(shape, values)?))
     }
 
-    /// Where a latent frame begins.
+    /// Where a latent frame begins in what is held.
     fn at(&self, frame: usize) -> usize {
-        frame * self.size.height * self.size.width * self.channels
+        (frame - self.open.start) * self.size.height * self.size.width * self.channels
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::start::Beside;
     use super::*;
 
     #[test]
@@ -347,26 +313,20 @@ mod tests {
             adain_factor: 0.0,
             anchors: 0,
         };
-        let whole = Start {
-            tokens: (0..10).map(|n| n as f32).collect(),
-            extra: 2,
-            coords: Tensor::new(
-                [1, 3, 10],
-                [
-                    &[0.0, 8.5, 0.0, 0.0, 1.0, 1.0, 5.0, 5.0, 9.0, 9.0][..],
-                    &[0.5; 20],
-                ]
-                .concat(),
-            )
-            .expect("coordinates"),
-            mask: None,
+        let mut whole = Start {
+            beside: vec![Beside {
+                tokens: vec![0.0, 1.0],
+                coords: vec![0, 8, 0, 0, 0, 0],
+                strength: 0.0,
+            }],
+            ..Start::of_noise(size, (2..10).map(|n| n as f32).collect(), 1)
         };
         let mut made = Made::new(size, 1);
         let first = made
-            .start(&whole, &windows, &windows.spans[0])
+            .start(&mut whole, &windows, &windows.spans[0])
             .expect("a start");
         assert_eq!((first.extra, first.mask.is_none()), (2, true));
-        assert_eq!(first.tokens, [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]);
+        assert_eq!(first.values, [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]);
         made.take(
             &[20.0, 21.0, 22.0, 23.0, 24.0, 25.0],
             &windows,
@@ -374,10 +334,10 @@ mod tests {
         )
         .expect("taken");
         let next = made
-            .start(&whole, &windows, &windows.spans[1])
+            .start(&mut whole, &windows, &windows.spans[1])
             .expect("a start");
         assert_eq!(
-            (next.extra, &next.tokens[..]),
+            (next.extra, &next.values[..]),
             (1, &[1.0, 22.0, 23.0, 24.0, 25.0, 8.0, 9.0][..])
         );
         assert_eq!(
@@ -386,21 +346,22 @@ mod tests {
         );
         assert_eq!(
             next.coords.values::<f32>().expect("numbers")[..7],
-            [8.5, 1.0, 1.0, 5.0, 5.0, 9.0, 9.0]
+            [8.0, 1.0, 1.0, 9.0, 9.0, 17.0, 17.0]
         );
+        assert_eq!(leave(&mut made, 1), [20.0, 21.0]);
         made.take(
             &[22.0, 23.0, 24.0, 25.0, 30.0, 31.0],
             &windows,
             &windows.spans[1],
         )
         .expect("taken");
-        assert_eq!(
-            made.latents(0..4)
-                .expect("latents")
-                .values::<f32>()
-                .expect("numbers"),
-            [20.0, 21.0, 22.0, 23.0, 24.0, 25.0, 30.0, 31.0]
-        );
+        assert_eq!(leave(&mut made, 4), [22.0, 23.0, 24.0, 25.0, 30.0, 31.0]);
+        assert!(made.tokens.is_empty() && made.leave(4).expect("latents").is_none());
+    }
+
+    fn leave(made: &mut Made, until: usize) -> Vec<f32> {
+        let latents = made.leave(until).expect("latents").expect("some");
+        latents.into_values().expect("numbers")
     }
 
     #[test]
@@ -416,23 +377,16 @@ mod tests {
             adain_factor: 0.0,
             anchors: 2,
         };
-        let columns = [0.0, 32.0].repeat(4);
-        let times = [0.0, 0.0, 1.0, 1.0, 9.0, 9.0, 17.0, 17.0];
-        let whole = Start {
-            tokens: vec![0.0; 8],
-            extra: 0,
-            coords: Tensor::new([1, 3, 8], [&times[..], &[0.0; 8], &columns].concat())
-                .expect("coordinates"),
-            mask: None,
-        };
+        let mut whole = Start::of_noise(size, vec![0.0; 8], 1);
         let mut made = Made::new(size, 1);
-        let start = made.start(&whole, &windows, &(0..3)).expect("a start");
+        let start = made.start(&mut whole, &windows, &(0..3)).expect("a start");
         assert_eq!((start.extra, start.mask), (0, None));
         made.take(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], &windows, &(0..3))
             .expect("taken");
-        let start = made.start(&whole, &windows, &(1..4)).expect("a start");
+        assert_eq!(leave(&mut made, 1), [1.0, 2.0]);
+        let start = made.start(&mut whole, &windows, &(1..4)).expect("a start");
         assert_eq!(
-            (start.extra, &start.tokens[..4]),
+            (start.extra, &start.values[..4]),
             (4, &[1.0, 2.0, 3.0, 4.0][..])
         );
         let coords = start.coords.values::<f32>().expect("numbers");
@@ -441,5 +395,12 @@ mod tests {
         let mask = start.mask.expect("a mask");
         assert_eq!(mask[..6], [1.0, 1.0, 1.0, 1.0, 0.5, 0.5]);
         assert_eq!((mask[9], mask.len()), (0.0, 10));
+        made.take(&[9.0; 6], &windows, &(1..4)).expect("taken");
+        assert_eq!(made.anchors[..2], [1.0, 2.0]);
+        assert_eq!(
+            made.anchors[2..],
+            made.tokens[..2],
+            "anchors are cross-faded too"
+        );
     }
 }

@@ -39,6 +39,15 @@ impl MersenneTwister {
         (high << 32) | u64::from(self.next_u32())
     }
 
+    /// Passes over `n` words.
+    pub(super) fn skip(&mut self, mut n: usize) {
+        while n > SIZE - self.next {
+            n -= SIZE - self.next;
+            self.refill();
+        }
+        self.next += n;
+    }
+
     fn refill(&mut self) {
         let state = &mut self.state;
         for index in 0..SIZE - SHIFT {
@@ -76,6 +85,18 @@ mod tests {
         assert_eq!(twister.next_u32(), 3_499_211_612);
         let tenthousandth = (0..9_999).map(|_| twister.next_u32()).last();
         assert_eq!(tenthousandth, Some(4_123_659_995));
+    }
+
+    #[test]
+    fn passes_over_words_as_if_they_were_drawn() {
+        for count in [0, 1, 623, 624, 625, 1248, 5000] {
+            let (mut drawn, mut skipped) = (MersenneTwister::new(3), MersenneTwister::new(3));
+            for _ in 0..count {
+                drawn.next_u32();
+            }
+            skipped.skip(count);
+            assert_eq!(drawn.next_u32(), skipped.next_u32(), "{count}");
+        }
     }
 
     #[test]

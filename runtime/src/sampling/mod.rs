@@ -6,6 +6,8 @@
 //! a network: it works on plain slices, row-major, batch size one unless a shape says otherwise.
 
 mod box_muller;
+mod fill;
+pub mod frames;
 pub mod guidance;
 mod mersenne_twister;
 pub mod noise;
@@ -15,6 +17,7 @@ pub mod schedule;
 pub mod solver;
 pub mod timesteps;
 
+pub use frames::FrameNoise;
 pub use guidance::{Guidance, GuidanceError, GuidanceSchedule, Predictions, Row};
 pub use noise::{NoiseError, NoiseLayout, NoiseSource, Purpose, Seeded};
 pub use random::TorchRng;

@@ -11,6 +11,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use super::fill::Fill;
+use super::frames::FrameNoise;
 use super::random::TorchRng;
 
 /// The program whose draws a seed should reproduce.
@@ -96,8 +98,10 @@ pub enum NoiseError {
         /// The name as written.
         found: String,
     },
-    /// A draw that depends on the layout needs all five dimensions.
-    #[error("{purpose} noise is drawn for the shape [B, F, H, W, C], not {shape:?}")]
+    /// A draw that depends on the layout needs all five dimensions, and one by frames is for one video.
+    #[error(
+        "{purpose} noise is drawn for the shape [B, F, H, W, C], by frames with B = 1, not {shape:?}"
+    )]
     Rank {
         /// What the draw was for.
         purpose: Purpose,
@@ -149,6 +153,18 @@ pub trait NoiseSource {
     /// The next draw, in the order that `purpose` documents, as many values as `shape` has elements.
     fn draw(&mut self, purpose: Purpose, shape: &[usize]) -> Result<Vec<f32>, NoiseError>;
 
+    /// The next draw for the latents of a video, `shape` [1, F, H, W, C], to be had some frames at a time. It is drawn
+    /// here, and held where the source cannot draw a part of it again.
+    fn draw_frames(&mut self, purpose: Purpose, shape: &[usize]) -> Result<FrameNoise, NoiseError> {
+        let latent = LatentShape::of_one(purpose, shape)?;
+        let values = self.draw(purpose, shape)?;
+        Ok(FrameNoise::held(
+            values,
+            latent.by_frames(),
+            purpose == Purpose::Decode,
+        ))
+    }
+
     /// Another source of the same draws from here on, where there can be one.
     fn copy(&self) -> Option<Box<dyn NoiseSource>> {
         None
@@ -181,29 +197,20 @@ impl Seeded {
         }
     }
 
-    fn initial(&mut self, latent: LatentShape) -> Vec<f32> {
-        let drawn = self.generator.normal(latent.elements());
-        match self.layout {
-            NoiseLayout::Original => drawn,
-            NoiseLayout::Diffusers | NoiseLayout::ComfyUi => {
-                transpose(&drawn, latent.channels, latent.tokens)
-            }
-        }
-    }
-
-    /// The original draws into a view of the tokens whose memory has the channels last, and torch fills
-    /// what is not contiguous by its serial algorithm. With one token or one channel the view is
-    /// contiguous after all.
-    fn decode(&mut self, latent: LatentShape) -> Vec<f32> {
-        let count = latent.elements();
-        match self.layout {
-            NoiseLayout::Original if latent.tokens > 1 && latent.channels > 1 => {
-                let drawn = self.global.normal_serial(count);
-                transpose(&drawn, latent.tokens, latent.channels)
-            }
-            NoiseLayout::Original => self.global.normal(count),
-            NoiseLayout::Diffusers | NoiseLayout::ComfyUi => self.generator.normal(count),
-        }
+    /// The next draw for latents: initial noise or what is mixed in before decoding. Channels lie outside but in the
+    /// original's draws, which are made in token order.
+    ///
+    /// For decoding, the original draws into a view of the tokens whose memory has the channels last, and torch fills
+    /// what is not contiguous by its serial algorithm. With one token or one channel the view is contiguous after all.
+    fn of_latents(&mut self, purpose: Purpose, latent: LatentShape) -> (Fill, bool) {
+        let original = self.layout == NoiseLayout::Original;
+        let decodes = original && purpose == Purpose::Decode;
+        let generator = match decodes {
+            true => &mut self.global,
+            false => &mut self.generator,
+        };
+        let serial = decodes && latent.tokens() > 1 && latent.channels > 1;
+        (Fill::next(generator, latent.elements(), serial), !original)
     }
 }
 
@@ -211,13 +218,34 @@ impl NoiseSource for Seeded {
     fn draw(&mut self, purpose: Purpose, shape: &[usize]) -> Result<Vec<f32>, NoiseError> {
         let count = shape.iter().product();
         Ok(match purpose {
-            Purpose::Initial => self.initial(LatentShape::new(purpose, shape)?),
-            Purpose::Decode => self.decode(LatentShape::new(purpose, shape)?),
+            Purpose::Initial | Purpose::Decode => {
+                let latent = LatentShape::new(purpose, shape)?;
+                let (fill, drawn_first) = self.of_latents(purpose, latent);
+                let values = fill.read(&mut fill.reader(), 0..count);
+                let (tokens, channels) = (latent.tokens(), latent.channels);
+                match (drawn_first, purpose == Purpose::Decode) {
+                    (true, false) => transpose(&values, channels, tokens),
+                    (false, true) => transpose(&values, tokens, channels),
+                    _ => values,
+                }
+            }
             Purpose::Posterior | Purpose::Step | Purpose::Plane => {
                 self.side_generator().normal(count)
             }
             Purpose::Condition => self.generator.normal(count),
         })
+    }
+
+    fn draw_frames(&mut self, purpose: Purpose, shape: &[usize]) -> Result<FrameNoise, NoiseError> {
+        let latent = LatentShape::of_one(purpose, shape)?;
+        let (fill, drawn_first) = self.of_latents(purpose, latent);
+        let handed_first = purpose == Purpose::Decode;
+        Ok(FrameNoise::drawn(
+            fill,
+            latent.by_frames(),
+            drawn_first,
+            handed_first,
+        ))
     }
 
     fn copy(&self) -> Option<Box<dyn NoiseSource>> {
@@ -228,7 +256,9 @@ impl NoiseSource for Seeded {
 #[derive(Debug, Clone, Copy)]
 struct LatentShape {
     batch: usize,
-    tokens: usize,
+    frames: usize,
+    /// Places of a frame.
+    places: usize,
     channels: usize,
 }
 
@@ -242,18 +272,37 @@ impl LatentShape {
         };
         Ok(Self {
             batch,
-            tokens: frames * height * width,
+            frames,
+            places: height * width,
             channels,
         })
     }
 
+    /// That of a single video.
+    fn of_one(purpose: Purpose, shape: &[usize]) -> Result<Self, NoiseError> {
+        let latent = Self::new(purpose, shape)?;
+        let rank = || NoiseError::Rank {
+            purpose,
+            shape: shape.to_vec(),
+        };
+        (latent.batch == 1).then_some(latent).ok_or_else(rank)
+    }
+
+    fn by_frames(self) -> [usize; 3] {
+        [self.frames, self.places, self.channels]
+    }
+
+    fn tokens(self) -> usize {
+        self.frames * self.places
+    }
+
     fn elements(self) -> usize {
-        self.batch * self.tokens * self.channels
+        self.batch * self.tokens() * self.channels
     }
 }
 
 /// Turns each of the stacked `rows` x `columns` matrices in `values` into its transpose.
-fn transpose(values: &[f32], rows: usize, columns: usize) -> Vec<f32> {
+pub(super) fn transpose(values: &[f32], rows: usize, columns: usize) -> Vec<f32> {
     let mut transposed = Vec::with_capacity(values.len());
     for matrix in values.chunks_exact((rows * columns).max(1)) {
         for column in 0..columns {

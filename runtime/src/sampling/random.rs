@@ -35,11 +35,9 @@ impl TorchRng {
         if n < BLOCK {
             return self.normal_serial(n);
         }
-        let mut values = self.uniform(n);
-        box_muller::transform(&mut values);
+        let mut values = self.normal_blocks(n);
         if !n.is_multiple_of(BLOCK) {
-            let mut last = self.uniform(BLOCK);
-            box_muller::transform(&mut last);
+            let last = self.normal_blocks(BLOCK);
             values[n - BLOCK..].copy_from_slice(&last);
         }
         values
@@ -48,6 +46,31 @@ impl TorchRng {
     /// Draws `n` values as torch fills a tensor that is not contiguous, in the order of its memory.
     pub fn normal_serial(&mut self, n: usize) -> Vec<f32> {
         (0..n).map(|_| self.next_normal() as f32).collect()
+    }
+
+    /// Draws `n` values as [`Self::normal`] draws its blocks; what is left of the last one stays uniform.
+    pub(super) fn normal_blocks(&mut self, n: usize) -> Vec<f32> {
+        let mut values = self.uniform(n);
+        box_muller::transform(&mut values);
+        values
+    }
+
+    /// Passes over as many words as so many values of blocks take.
+    pub(super) fn skip_words(&mut self, n: usize) {
+        self.words.skip(n);
+    }
+
+    /// Passes over `n` values of [`Self::normal_serial`].
+    pub(super) fn skip_serial(&mut self, n: usize) {
+        const WORDS_OF_A_PAIR: usize = 4;
+        let left = match n > 0 && self.spare.take().is_some() {
+            true => n - 1,
+            false => n,
+        };
+        self.words.skip(left / 2 * WORDS_OF_A_PAIR);
+        if !left.is_multiple_of(2) {
+            let _ = self.next_normal();
+        }
     }
 
     fn uniform(&mut self, n: usize) -> Vec<f32> {

@@ -5,15 +5,19 @@
 //! regular files up to [`MAX_BYTES`] are opened. Writing goes to a temporary
 //! name in the same folder and is renamed, so a reader never sees half a file.
 
+mod pieces;
+
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use half::{bf16, f16};
 use safetensors::Dtype;
 use safetensors::tensor::{Metadata, SafeTensorError, TensorInfo};
 
+pub use self::pieces::Pieces;
 use super::{DType, Data, Tensor, TensorError};
 
 /// The largest file that [`read`] opens: 8 GiB.
@@ -219,32 +223,35 @@ pub(crate) fn write_to(
     // Wide elements first keeps every tensor aligned in a mapped file.
     let mut order: Vec<_> = tensors.iter().collect();
     order.sort_by_key(|(name, tensor)| (std::cmp::Reverse(tensor.dtype().bytes()), *name));
-    let header = header_text(&order).map_err(io::Error::other)?;
-    out.write_all(&(header.len() as u64).to_le_bytes())?;
+    let described = order.iter();
+    let described = described.map(|(name, tensor)| (name.as_str(), tensor.dtype(), tensor.shape()));
+    let header = header(&described.collect::<Vec<_>>()).map_err(io::Error::other)?;
     out.write_all(&header)?;
-    let mut tensors = order.iter();
-    tensors.try_for_each(|(_, tensor)| encode(tensor.data(), &mut out))
+    let mut tensors = order.iter().map(|(_, tensor)| tensor.data());
+    tensors.try_for_each(|data| encode(data, 0..data.len(), &mut out))
 }
 
-fn header_text(order: &[(&String, &Tensor)]) -> Result<Vec<u8>, SafeTensorError> {
+/// What stands before the elements of tensors, given in the order of the file by name, type and shape.
+fn header(order: &[(&str, DType, &[usize])]) -> Result<Vec<u8>, SafeTensorError> {
     let mut end = 0;
     let mut infos = Vec::with_capacity(order.len());
-    for (name, tensor) in order {
+    for (name, dtype, shape) in order {
         let start = end;
-        end += tensor.data().len() * tensor.dtype().bytes();
+        end += shape.iter().product::<usize>() * dtype.bytes();
         let info = TensorInfo {
-            dtype: to_file_type(tensor.dtype()),
-            shape: tensor.shape().to_vec(),
+            dtype: to_file_type(*dtype),
+            shape: shape.to_vec(),
             data_offsets: (start, end),
         };
-        infos.push(((*name).clone(), info));
+        infos.push(((*name).to_owned(), info));
     }
     let mut text = serde_json::to_vec(&Metadata::new(None, infos)?)?;
     text.resize(text.len().next_multiple_of(8), b' ');
-    Ok(text)
+    Ok([&(text.len() as u64).to_le_bytes(), text.as_slice()].concat())
 }
 
-fn encode(data: &Data, out: &mut impl Write) -> io::Result<()> {
+/// Writes some elements.
+fn encode(data: &Data, range: Range<usize>, out: &mut impl Write) -> io::Result<()> {
     fn each<const N: usize, T: Copy>(
         out: &mut impl Write,
         values: &[T],
@@ -255,13 +262,13 @@ fn encode(data: &Data, out: &mut impl Write) -> io::Result<()> {
             .try_for_each(|&value| out.write_all(&bytes(value)))
     }
     match data {
-        Data::F32(values) => each(out, values, f32::to_le_bytes),
-        Data::F16(values) => each(out, values, f16::to_le_bytes),
-        Data::BF16(values) => each(out, values, bf16::to_le_bytes),
-        Data::I64(values) => each(out, values, i64::to_le_bytes),
-        Data::I32(values) => each(out, values, i32::to_le_bytes),
-        Data::U8(values) => out.write_all(values),
-        Data::Bool(values) => each(out, values, |value| [u8::from(value)]),
+        Data::F32(values) => each(out, &values[range], f32::to_le_bytes),
+        Data::F16(values) => each(out, &values[range], f16::to_le_bytes),
+        Data::BF16(values) => each(out, &values[range], bf16::to_le_bytes),
+        Data::I64(values) => each(out, &values[range], i64::to_le_bytes),
+        Data::I32(values) => each(out, &values[range], i32::to_le_bytes),
+        Data::U8(values) => out.write_all(&values[range]),
+        Data::Bool(values) => each(out, &values[range], |value| [u8::from(value)]),
     }
 }
 

@@ -26,6 +26,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 pub struct Keeps {
     pub video: Vec<Vec<f32>>,
     pub finished: Vec<(usize, Decoded)>,
+    latents: Vec<Decoded>,
     pub sizes: Vec<[usize; 2]>,
     /// Which piece is refused.
     pub fails: Option<usize>,
@@ -41,7 +42,13 @@ impl Sink for Keeps {
         Ok(())
     }
 
-    fn finished(&mut self, take: usize, decoded: Decoded) -> Result<(), Stop> {
+    fn latents(&mut self, _: usize, latents: Decoded, _: usize) -> Result<(), Stop> {
+        self.latents.push(latents);
+        Ok(())
+    }
+
+    fn finished(&mut self, take: usize) -> Result<(), Stop> {
+        let decoded = Decoded::joined(&std::mem::take(&mut self.latents))?;
         self.finished.push((take, decoded));
         Ok(())
     }
@@ -98,6 +105,7 @@ pub fn run(
     let takes = noises.iter_mut().map(|noise| Take {
         prompt: "a cat".to_owned(),
         noise: noise as &mut dyn NoiseSource,
+        shift: 0,
     });
     let takes = takes.collect();
     let stages = bench
@@ -173,7 +181,7 @@ fn the_last_of_two_passes_is_decoded_beside() {
     same(&made(&beside, &job, &[3]), &made(&after, &job, &[3]));
 }
 
-/// The second window waits until frames of the first were decoded; after denoising it would wait in vain.
+/// The end of the second window waits until frames of the first were decoded; after denoising it would wait in vain.
 #[test]
 fn the_first_frames_are_there_before_denoising_ends() {
     let bench = bench(manifest(model(), true, &[2]), false);
@@ -184,22 +192,19 @@ fn the_first_frames_are_there_before_denoising_ends() {
         tells.1.notify_all();
         fake::decode(inputs)
     });
-    let mut calls = 0;
-    bench.fake.set("transformer", move |inputs| {
-        calls += 1;
-        if calls == 4 {
-            let decoded = waits.0.lock().unwrap();
-            let waited = waits
-                .1
-                .wait_timeout_while(decoded, LIMIT, |decoded| !*decoded);
-            assert!(!waited.unwrap().1.timed_out(), "nothing was decoded");
-        }
-        mixing(inputs)
-    });
     let job = bench.job(in_windows());
     let mut told = Vec::new();
     let mut tell = |event: Event<'_>| match event {
-        Event::Step { step, .. } => told.push(format!("step {step}")),
+        Event::Step { step, .. } => {
+            told.push(format!("step {step}"));
+            if step == 6 {
+                let decoded = waits.0.lock().unwrap();
+                let waited = waits
+                    .1
+                    .wait_timeout_while(decoded, LIMIT, |decoded| !*decoded);
+                assert!(!waited.unwrap().1.timed_out(), "nothing was decoded");
+            }
+        }
         Event::StageStarted { stage, .. } => told.push(format!("{stage} begins")),
         _ => {}
     };
@@ -207,6 +212,7 @@ fn the_first_frames_are_there_before_denoising_ends() {
     let take = Take {
         prompt: "a cat".to_owned(),
         noise: &mut noise,
+        shift: 0,
     };
     let (mut keeps, aside) = (Keeps::default(), Aside::default());
     let made = bench
@@ -219,6 +225,35 @@ fn the_first_frames_are_there_before_denoising_ends() {
         9
     );
     assert_eq!(keeps.finished.len(), 1);
+}
+
+/// On a processor neither computes while the other does, so that what both need is never there at once.
+#[test]
+fn on_a_processor_transformer_and_decoder_take_turns() {
+    let bench = bench(manifest(model(), true, &[2]), false);
+    let (busy, met) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let alone = |compute: fn(Tensors) -> Tensors| {
+        let (busy, met) = (Arc::clone(&busy), Arc::clone(&met));
+        move |inputs: Tensors| {
+            met.fetch_max(busy.fetch_add(1, Ordering::SeqCst), Ordering::SeqCst);
+            thread::sleep(Duration::from_millis(2));
+            let made = compute(inputs);
+            busy.fetch_sub(1, Ordering::SeqCst);
+            made
+        }
+    };
+    bench.fake.set("transformer", alone(mixing));
+    bench.fake.set("decode_first", alone(fake::decode));
+    for step in ["decode_next", "decode_last"] {
+        bench.fake.set(step, alone(fake::decode_on));
+    }
+    let job = bench.job(Settings {
+        frames: Some(161),
+        ..in_windows()
+    });
+    assert_eq!(bench.runner.order(&job, 1).unwrap(), Order::Beside);
+    made(&bench, &job, &[1]);
+    assert_eq!(met.load(Ordering::SeqCst), 0);
 }
 
 /// Noise that cannot be copied is drawn in order, after denoising.
@@ -234,6 +269,7 @@ fn noise_that_cannot_be_copied_is_drawn_in_the_references_order() {
         let take = Take {
             prompt: "a cat".to_owned(),
             noise: &mut noise,
+            shift: 0,
         };
         let early = Arc::new(AtomicUsize::new(0));
         let (steps, seen) = (Arc::new(AtomicUsize::new(0)), Arc::clone(&early));
@@ -384,7 +420,7 @@ fn what_waits_does_not_grow_with_the_video() {
             Ok(())
         }
 
-        fn finished(&mut self, _: usize, _: Decoded) -> Result<(), Stop> {
+        fn finished(&mut self, _: usize) -> Result<(), Stop> {
             Ok(())
         }
     }

@@ -5,7 +5,7 @@ use ltxc_runtime::run::{Aside, Order};
 
 use super::bench::Bench;
 use super::beside::{Keeps, bench, in_two_passes, run};
-use super::plans::two_passes;
+use super::plans::{streaming, two_passes};
 
 const MB: u64 = 1_000_000;
 
@@ -88,4 +88,19 @@ fn the_choice_is_said() {
     let (words, order) = said(100 * MB);
     assert_eq!(words, ["transformer (40.0 MB) stays loaded for `latents`"]);
     assert_eq!(order, Order::Beside);
+}
+
+/// A decoder of 12 MB in 16 bits has 24 MB when a processor has loaded it; what does not fit is decoded in pieces.
+#[test]
+fn a_budget_counts_weights_as_they_are_loaded() {
+    for (dtype, budget, pieces) in [("f32", 20, false), ("bf16", 20, true), ("bf16", 24, false)] {
+        let mut manifest = streaming(weighed());
+        let decoder = manifest.components.get_mut("vae_decoder").unwrap();
+        decoder.weight_dtypes = [(dtype.to_owned(), 12 * MB)].into();
+        let mut bench = Bench::new(manifest);
+        bench.runner = bench.runner.with_memory(Some(budget * MB));
+        let job = bench.job(in_two_passes());
+        let cuts = bench.runner.decodes_by(&job).unwrap();
+        assert_eq!(cuts.is_some(), pieces, "{dtype}, {budget} MB");
+    }
 }

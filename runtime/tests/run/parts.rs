@@ -130,6 +130,7 @@ fn every_take_has_its_own() {
         let takes = prompts.map(|(prompt, noise)| Take {
             prompt: (*prompt).to_owned(),
             noise: noise as &mut dyn NoiseSource,
+            shift: 0,
         });
         let mut made = Vec::new();
         let mut finished = |_, generated: ltxc_runtime::run::Generated| {
@@ -194,6 +195,7 @@ fn reused(settings: Settings, prompts: &[&str], together: usize) -> (Vec<Tensor>
     let takes = prompts.iter().zip(&mut noises).map(|(prompt, noise)| Take {
         prompt: (*prompt).to_owned(),
         noise: noise as &mut dyn NoiseSource,
+        shift: 0,
     });
     let mut made = Vec::new();
     let stages =

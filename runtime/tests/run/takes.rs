@@ -72,6 +72,7 @@ fn together(bench: &Bench, job: &Job) -> Vec<Generated> {
     let takes = takes.map(|(noise, (prompt, _))| Take {
         prompt: prompt.to_owned(),
         noise,
+        shift: 0,
     });
     let mut made = Vec::new();
     let mut finished = |take: usize, generated: Generated| {
@@ -185,6 +186,7 @@ fn takes_share_calls_and_steps_are_counted_over_all() {
         let takes = noises.iter_mut().map(|noise| Take {
             prompt: "a cat".to_owned(),
             noise: noise as &mut dyn NoiseSource,
+            shift: 0,
         });
         let mut told = Vec::new();
         let mut tell = |event: Event<'_>| match event {
@@ -226,6 +228,7 @@ fn whoever_takes_the_videos_can_stop_the_run() {
     let takes = noises.iter_mut().map(|noise| Take {
         prompt: "a cat".to_owned(),
         noise: noise as &mut dyn NoiseSource,
+        shift: 0,
     });
     let takes = takes.collect();
     let mut finished = |take: usize, _| match take {
@@ -254,6 +257,7 @@ fn more_takes_at_once_than_the_transformer_takes_are_refused() {
     let takes = noises.iter_mut().map(|noise| Take {
         prompt: "a cat".to_owned(),
         noise: noise as &mut dyn NoiseSource,
+        shift: 0,
     });
     let refused = bench
         .runner

@@ -120,3 +120,73 @@ fn layouts_are_written_the_same_everywhere() {
     let help = "unknown noise layout `comfy`: write `original`, `diffusers` or `comfyui`";
     assert_eq!(unknown, Err(help.to_owned()));
 }
+
+/// In windows that overlap, from the end backwards, and with draws of other kinds before and after.
+#[test]
+fn noise_by_frames_is_that_of_the_whole_video() {
+    let shapes = [
+        [1, 7, 2, 3, 16],
+        [1, 1, 1, 1, 32],
+        [1, 5, 3, 1, 1],
+        [1, 4, 1, 1, 3],
+    ];
+    for layout in ["original", "diffusers", "comfyui"] {
+        for shape in shapes {
+            for purpose in [Purpose::Initial, Purpose::Decode] {
+                let mut noise = Seeded::new(layout.parse().expect("a layout"), 3, 4);
+                for purpose in [Purpose::Step, Purpose::Condition] {
+                    noise.draw(purpose, &[7]).expect("noise");
+                }
+                let mut whole = noise.clone();
+                let expected = whole.draw(purpose, &shape).expect("noise");
+                let mut by_frames = noise.draw_frames(purpose, &shape).expect("noise");
+                let mut held = Plain(expected.clone())
+                    .draw_frames(purpose, &shape)
+                    .expect("noise");
+                let [_, frames, rows, columns, channels] = shape;
+                let starts = (0..frames).chain((0..frames).rev());
+                for start in starts {
+                    let range = start..(start + 3).min(frames);
+                    let part = match purpose {
+                        Purpose::Decode => (0..channels)
+                            .flat_map(|channel| {
+                                let at = |frame| (channel * frames + frame) * rows * columns;
+                                &expected[at(range.start)..at(range.end)]
+                            })
+                            .copied()
+                            .collect::<Vec<f32>>(),
+                        _ => {
+                            let at = |frame| frame * rows * columns * channels;
+                            expected[at(range.start)..at(range.end)].to_vec()
+                        }
+                    };
+                    assert!(
+                        same_bits(&by_frames.frames(range.clone()), &part),
+                        "{layout} {purpose} {shape:?}"
+                    );
+                    assert!(same_bits(&held.frames(range), &part));
+                }
+                for purpose in [Purpose::Step, Purpose::Condition] {
+                    let after = [&mut noise, &mut whole].map(|noise| noise.draw(purpose, &[40]));
+                    assert_eq!(after[0], after[1], "{layout} {shape:?}");
+                }
+            }
+        }
+    }
+}
+
+/// A source that has one draw and knows nothing of parts.
+struct Plain(Vec<f32>);
+
+impl NoiseSource for Plain {
+    fn draw(&mut self, _: Purpose, _: &[usize]) -> Result<Vec<f32>, NoiseError> {
+        Ok(self.0.clone())
+    }
+}
+
+#[test]
+fn noise_by_frames_is_for_one_video() {
+    let mut noise = Seeded::new(NoiseLayout::Original, 0, 0);
+    let refused = noise.draw_frames(Purpose::Initial, &[2, 3, 1, 1, 4]);
+    assert!(matches!(refused, Err(NoiseError::Rank { .. })));
+}

@@ -186,6 +186,7 @@ fn run(runner: &Runner, job: &Job, prompts: &[String], seed: u64) -> Outcome {
     let takes = prompts.iter().zip(&mut noises).map(|(prompt, noise)| Take {
         prompt: prompt.clone(),
         noise: noise as &mut dyn NoiseSource,
+        shift: 0,
     });
     let mut view = View::new();
     view.begin(runner.costs(job, prompts.len()).map_err(input)?);

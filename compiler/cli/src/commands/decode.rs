@@ -7,6 +7,7 @@ use ltxc_runtime::run::{Compression, Job, VideoSize};
 use ltxc_runtime::tensor::{Tensor, file};
 use serde_json::json;
 
+use super::run::left::Left;
 use super::run::output::{self, Files};
 use super::run::takes::Planned;
 use super::run::view::View;
@@ -42,7 +43,7 @@ pub fn command(args: &DecodeArgs) -> Outcome {
         video.height
     );
     let (mut view, mut noise) = (View::new(), job.noise());
-    let mut files = Files::new(&planned, &job);
+    let mut files = Files::new(&planned, &job, Left::watched(None));
     let last = &runner.manifest().plan.video;
     let mut costs = runner.costs(&job, 1).map_err(input)?;
     costs.retain(|cost| cost.stage == *last);

@@ -1,6 +1,7 @@
 //! `ltxc run`
 
 mod beside;
+pub(super) mod left;
 mod media;
 pub(super) mod output;
 pub(super) mod takes;
@@ -14,6 +15,7 @@ use ltxc_runtime::run::{Aside, Job, Runner, Sink, StageTime, Take};
 use ltxc_runtime::sampling::NoiseSource;
 use serde_json::{Value, json};
 
+use self::left::Left;
 use self::takes::Planned;
 use self::view::View;
 use crate::args::RunArgs;
@@ -69,8 +71,10 @@ fn make(args: &RunArgs, view: &mut View) -> Outcome<Value> {
     let takes = planned.iter().zip(&mut noises).map(|(take, noise)| Take {
         prompt: take.prompt.clone(),
         noise: noise as &mut dyn NoiseSource,
+        shift: take.seed.wrapping_sub(job.seed()),
     });
-    let mut files = output::Files::new(&planned, &job);
+    let left = Left::watched(state.as_ref());
+    let mut files = output::Files::new(&planned, &job, left.clone());
     let aside = Aside {
         state: state.as_ref(),
         preview: preview.as_mut().map(|preview| preview as &mut dyn Sink),
@@ -83,8 +87,8 @@ fn make(args: &RunArgs, view: &mut View) -> Outcome<Value> {
         aside,
     );
     view.finish();
-    if let (Err(_), Some(state)) = (&made, &state) {
-        beside::say_kept(state);
+    if let (Err(_), Some(kept)) = (&made, left.windows()) {
+        note!("{kept}");
     }
     let stages = made.map_err(|e| files.failed(e))?;
     if let Some(state) = state {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::super::geometry::{VideoSize, to_tokens};
-use super::super::prepare::Start;
+use super::super::start::Start;
 use super::{Made, Windows};
 use crate::tensor::{Tensor, file};
 
@@ -51,7 +51,7 @@ fn statistics_and_cross_fades_are_those_of_diffusers() {
             for (span, name) in windows.spans.iter().zip(["first", "second", "third"]) {
                 made.take(&tokens(name), &windows, span).expect("taken");
             }
-            let found = made.latents(0..frames).expect("latents");
+            let found = made.leave(frames).expect("latents").expect("some");
             let found = found.values::<f32>().expect("numbers");
             let expected = values(&golden, &format!("overlap{overlap}.factor{factor:?}"));
             assert_eq!(found.len(), expected.len());
@@ -66,20 +66,7 @@ fn statistics_and_cross_fades_are_those_of_diffusers() {
 #[test]
 fn anchors_lie_where_diffusers_puts_negative_indices() {
     let golden = golden();
-    let tokens = size(4).count();
-    let place = |token: usize| [token / 6, token / 3 % 2, token % 3];
-    let coords = (0..3).flat_map(|axis| {
-        (0..tokens).map(move |token| match (axis, place(token)[axis]) {
-            (0, frame) => (frame as f32 * 8.0 - 7.0).max(0.0),
-            (_, side) => side as f32 * 32.0,
-        })
-    });
-    let whole = Start {
-        tokens: vec![0.0; tokens],
-        extra: 0,
-        coords: Tensor::new([1, 3, tokens], coords.collect::<Vec<f32>>()).expect("coordinates"),
-        mask: None,
-    };
+    let mut whole = Start::of_noise(size(4), vec![0.0; size(4).count()], 1);
     for anchors in 1..=3 {
         let windows = Windows {
             spans: vec![0..3, 1..4],
@@ -91,7 +78,7 @@ fn anchors_lie_where_diffusers_puts_negative_indices() {
         made.take(&[0.0; 18], &windows, &windows.spans[0])
             .expect("taken");
         let start = made
-            .start(&whole, &windows, &windows.spans[1])
+            .start(&mut whole, &windows, &windows.spans[1])
             .expect("a start");
         let (found, all) = (
             start.coords.values::<f32>().expect("numbers"),

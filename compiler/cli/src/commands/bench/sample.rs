@@ -91,6 +91,7 @@ fn generate(
     let takes = seeds.iter().zip(&mut noises).map(|(seed, noise)| Take {
         prompt: Scene::of_seed(*seed).prompt(),
         noise: noise as &mut dyn NoiseSource,
+        shift: 0,
     });
     view.begin(runner.costs(job, seeds.len()).map_err(input)?);
     let stages = runner.generate_takes(

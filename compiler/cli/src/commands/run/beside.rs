@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use ltxc_runtime::media::{self, FrameWriter, MediaError, VideoSpec};
-use ltxc_runtime::run::{Decoded, Frames, Job, Order, Runner, Sink, State, Stop};
+use ltxc_runtime::run::{Frames, Job, Order, Runner, Sink, State, Stop};
 
 use super::takes::Planned;
 use crate::args::{ProjectArgs, RunArgs};
@@ -57,7 +57,7 @@ pub fn state(
         .map(|take| (take.prompt.as_str(), take.seed))
         .collect();
     let state = State::open(folder, runner.bundle(), job, &takes).map_err(input)?;
-    let windows = state.windows().map_err(input)?;
+    let windows = State::windows_in(folder).map_err(input)?;
     if windows > 0 {
         let all: usize = job.passes().iter().map(|pass| pass.windows()).sum();
         let all = all * planned.len();
@@ -67,20 +67,6 @@ pub fn state(
         );
     }
     Ok(Some(state))
-}
-
-/// Where the work of a run is that failed.
-pub fn say_kept(state: &State) {
-    let folder = state.folder().display();
-    match state.windows() {
-        Ok(0) | Err(_) => {}
-        Ok(1) => {
-            note!("a finished window is kept in {folder}: the same command goes on from there")
-        }
-        Ok(n) => {
-            note!("{n} finished windows are kept in {folder}: the same command goes on from there")
-        }
-    }
 }
 
 /// The file of `--preview`, written anew whenever there is more to show. That it cannot be written ends no run.
@@ -163,7 +149,7 @@ impl Sink for Preview {
         Ok(())
     }
 
-    fn finished(&mut self, _: usize, _: Decoded) -> Result<(), Stop> {
+    fn finished(&mut self, _: usize) -> Result<(), Stop> {
         let frames = std::mem::take(&mut self.frames);
         if let Some(writer) = self.open.take() {
             let done = writer.finish();

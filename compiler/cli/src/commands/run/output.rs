@@ -1,16 +1,18 @@
 //! Videos to files, frame by frame.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use ltxc_runtime::media::{self, FrameWriter, MediaError, VideoSpec};
 use ltxc_runtime::run::{Decoded, Frames, Job, RunError, Sink, Stop};
-use ltxc_runtime::tensor::file;
+use ltxc_runtime::tensor::file::Pieces;
 
+use super::left::Left;
 use super::takes::Planned;
 use crate::failure::{Failure, Outcome};
 
+/// The axis of frames in latents, (1, C, F, H, W).
+const FRAMES: usize = 2;
 /// Most frames of a strip.
 const STRIP: usize = 9;
 
@@ -39,8 +41,9 @@ pub struct Files<'a> {
     /// Frames of a video.
     frames: usize,
     open: Option<File>,
-    /// What stays of the video at work where it is not finished.
-    part: Option<PathBuf>,
+    /// That of `--save-latents`.
+    latents: Option<Pieces>,
+    left: Left,
     /// When the first frames came.
     pub first: Option<Instant>,
 }
@@ -52,22 +55,20 @@ enum File {
 }
 
 impl<'a> Files<'a> {
-    pub fn new(planned: &'a [Planned], job: &Job) -> Self {
+    pub fn new(planned: &'a [Planned], job: &Job, left: Left) -> Self {
         Self {
             planned,
             frames: job.geometry().asked.frames,
             open: None,
-            part: None,
+            latents: None,
+            left,
             first: None,
         }
     }
 
     /// Why a run failed, and where the frames are that it made.
     pub fn failed(&self, error: RunError) -> Failure {
-        let kept = self.part.as_deref().map(|part| {
-            let part = part.display();
-            format!("{error}; the frames that were there by then are in {part}")
-        });
+        let kept = self.left.frames().map(|kept| format!("{error}; {kept}"));
         let error = anyhow::Error::new(error);
         Failure::Input(match kept {
             Some(kept) => error.context(kept),
@@ -77,6 +78,23 @@ impl<'a> Files<'a> {
 }
 
 impl Sink for Files<'_> {
+    fn latents(&mut self, take: usize, decoded: Decoded, whole: usize) -> Result<(), Stop> {
+        let Some(path) = &self.planned[take].latents else {
+            return Ok(());
+        };
+        let latents = decoded.latents;
+        let file = match self.latents.take() {
+            Some(file) => file,
+            None => {
+                let mut shape = latents.shape().to_vec();
+                shape[FRAMES] = whole;
+                Pieces::create(path, "latents", latents.dtype(), &shape, FRAMES)?
+            }
+        };
+        self.latents.insert(file).append(&latents)?;
+        Ok(())
+    }
+
     fn frames(&mut self, take: usize, frames: Frames) -> Result<(), Stop> {
         self.first.get_or_insert_with(Instant::now);
         let file = match self.open.take() {
@@ -87,20 +105,18 @@ impl Sink for Files<'_> {
         for frame in 0..frames.frames {
             file.write(frames.rgb8(frame))?;
         }
-        self.part = file.part();
+        self.left.set_part(file.part());
         Ok(())
     }
 
-    fn finished(&mut self, take: usize, decoded: Decoded) -> Result<(), Stop> {
-        let take = &self.planned[take];
-        if let Some(path) = &take.latents {
-            let latents = BTreeMap::from([("latents".to_owned(), decoded.latents)]);
-            file::write(path, &latents)?;
+    fn finished(&mut self, take: usize) -> Result<(), Stop> {
+        if let Some(latents) = self.latents.take() {
+            latents.finish()?;
         }
         if let Some(file) = self.open.take() {
-            file.finish(&take.output)?;
+            file.finish(&self.planned[take].output)?;
         }
-        self.part = None;
+        self.left.set_part(None);
         Ok(())
     }
 }
