@@ -117,7 +117,11 @@ fn read_by_attention<'a>(
         return;
     };
     for (port, letter) in ["q", "k", "v"].into_iter().enumerate() {
-        if let Some(value) = input(node, port) {
+        let value = match port {
+            0 => unscaled_queries(graph, node),
+            _ => input(node, port),
+        };
+        if let Some(value) = value {
             found
                 .entry((value, Kind::Attention))
                 .or_default()
@@ -127,6 +131,25 @@ fn read_by_attention<'a>(
                     columns: weight.dims[1],
                 });
         }
+    }
+}
+
+/// The queries of attention before its scale, which is a factor in front of an `Attention` with a scale of 1.
+fn unscaled_queries<'a>(graph: &'a GraphProto, node: &'a NodeProto) -> Option<&'a str> {
+    let queries = input(node, 0)?;
+    let scales = node.attribute.iter().any(|attribute| {
+        attribute.name == "scale" && attribute.f.is_some_and(|scale| scale != 1.0)
+    });
+    let makes = |node: &&NodeProto| node.output.iter().any(|output| output == queries);
+    let made = graph.node.iter().find(makes);
+    let factor = made.filter(|made| made.op_type == "Mul" && !scales);
+    let number = |name: &str| {
+        let mut tensors = graph.initializer.iter();
+        tensors.any(|tensor| tensor.name == name && tensor.dims.is_empty())
+    };
+    match factor {
+        Some(made) if input(made, 1).is_some_and(number) => input(made, 0),
+        _ => Some(queries),
     }
 }
 
@@ -407,6 +430,32 @@ mod tests {
             .flat_map(|(n, what)| asked(n, what));
         assert_eq!(outputs, expected.collect::<Vec<_>>());
         assert_eq!(graph.node.len(), 5 + 4 * 5 + 5);
+    }
+
+    #[test]
+    fn queries_are_observed_before_their_scale() {
+        let node = |op_type: &str, inputs: &[&str], output: &str, scale| NodeProto {
+            input: inputs.iter().map(|name| (*name).to_owned()).collect(),
+            output: vec![output.to_owned()],
+            op_type: op_type.to_owned(),
+            attribute: vec![AttributeProto::float("scale", scale)],
+            ..NodeProto::default()
+        };
+        let graph = GraphProto {
+            initializer: vec![TensorProto {
+                name: "factor".to_owned(),
+                ..TensorProto::default()
+            }],
+            node: vec![node("Mul", &["q", "factor"], "scaled", 1.0)],
+            ..GraphProto::default()
+        };
+        let seen = |factor, scale| {
+            let attention = node("Attention", &[factor, "k", "v"], "a", scale);
+            unscaled_queries(&graph, &attention).map(str::to_owned)
+        };
+        assert_eq!(seen("scaled", 1.0).as_deref(), Some("q"));
+        assert_eq!(seen("scaled", 0.5).as_deref(), Some("scaled"));
+        assert_eq!(seen("other", 1.0).as_deref(), Some("other"));
     }
 
     #[test]

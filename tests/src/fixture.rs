@@ -66,6 +66,7 @@ pub fn capable() -> Capabilities {
     Capabilities {
         attention: AttentionForm::OrtMultiHeadAttention,
         broadcast_masks: false,
+        scaled_queries: false,
         rms_normalization: true,
         rotary_embedding: true,
         half_weights: true,

@@ -216,7 +216,8 @@ fn split(patch: &mut Patch, hint: &str, value: Value, to: Vec<Size>, perm: [usiz
     patch.add(hint, Transpose { perm }, &[heads])
 }
 
-fn scale(m: &Match<'_>, attention: &Attention, patch: &mut Patch) -> Value {
+/// Plans the queries times the scale.
+pub(crate) fn scale(m: &Match<'_>, attention: &Attention, patch: &mut Patch) -> Value {
     let q = Value::Old(attention.q);
     if attention.scale == 1.0 {
         return q;

@@ -16,6 +16,9 @@ pub struct Capabilities {
     /// Whether the ONNX `Attention` operator broadcasts a mask along all of its axes, as the standard says.
     #[serde(default)]
     pub broadcast_masks: bool,
+    /// Whether queries are multiplied by the scale in front of the ONNX `Attention` operator, which then has a scale of 1.
+    #[serde(default)]
+    pub scaled_queries: bool,
     /// Whether the `RMSNormalization` operator exists (opset 23).
     pub rms_normalization: bool,
     /// Whether the `RotaryEmbedding` operator exists (opset 23) and takes rows of any width.

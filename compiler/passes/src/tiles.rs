@@ -1,9 +1,10 @@
 //! Tiles of queries over the tokens of a video, and the keys that each tile attends to.
 //!
-//! Tokens stand in (latent frame, row, column) order. Tiles are boxes that cover the grid once; along an axis that they
-//! do not divide their sizes differ by one. Everything is a list of token indices that is known when a graph is
+//! Tokens stand in (latent frame, row, column) order. Boxes cover the grid once; along an axis that they do not
+//! divide their sizes differ by one. Boxes with the same keys are one tile. Everything is a list of token indices that is known when a graph is
 //! compiled, so sliding windows and radial masks are only two ways to make the list.
 
+use std::collections::HashMap;
 use std::ops::Range;
 
 use serde::Deserialize;
@@ -25,7 +26,7 @@ pub(crate) enum Keys {
     Radial([usize; 2]),
 }
 
-/// A box of queries with the keys that all of them attend to, both as sorted token indices.
+/// Queries with the keys that all of them attend to, both as sorted token indices. No two tiles have the same keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Tile {
     pub(crate) queries: Vec<usize>,
@@ -35,23 +36,39 @@ pub(crate) struct Tile {
 /// A box of tokens: ranges of latent frames, rows and columns.
 type Part = [Range<usize>; 3];
 
-/// The tiles of a grid, in the order of their first tokens' frames, rows and columns. `size` is the largest a tile may
-/// be; every tile's keys also hold the first `sink_frames` latent frames.
+/// The tiles of a grid, in the order of their first tokens' frames, rows and columns; tiles with the same keys, as windows
+/// that a border moves have, are one. `size` is the largest box that a tile is made of; every tile's keys also hold the
+/// first `sink_frames` latent frames.
 pub(crate) fn tiles(grid: Grid, size: Grid, keys: &Keys, sink_frames: usize) -> Vec<Tile> {
-    let [frames, rows, columns] = [0, 1, 2].map(|axis| cut(grid[axis], size[axis]));
-    let mut tiles = Vec::new();
-    for f in &frames {
-        for r in &rows {
-            for c in &columns {
-                let part = [f.clone(), r.clone(), c.clone()];
-                tiles.push(Tile {
-                    keys: keys.of(grid, &part, sink_frames),
-                    queries: tokens(grid, &part),
-                });
-            }
-        }
+    let mut tiles: Vec<Tile> = Vec::new();
+    let mut places: HashMap<Vec<usize>, usize> = HashMap::new();
+    for part in parts(grid, size) {
+        let keys = keys.of(grid, &part, sink_frames);
+        let place = *places.entry(keys).or_insert_with_key(|keys| {
+            tiles.push(Tile {
+                queries: Vec::new(),
+                keys: keys.clone(),
+            });
+            tiles.len() - 1
+        });
+        tiles[place].queries.extend(tokens(grid, &part));
+    }
+    for tile in &mut tiles {
+        tile.queries.sort_unstable();
     }
     tiles
+}
+
+/// The boxes that cover a grid once, in the order of their first tokens' frames, rows and columns.
+fn parts(grid: Grid, size: Grid) -> Vec<Part> {
+    let [frames, rows, columns] = [0, 1, 2].map(|axis| cut(grid[axis], size[axis]));
+    let mut parts = Vec::new();
+    for f in &frames {
+        for r in &rows {
+            parts.extend(columns.iter().map(|c| [f.clone(), r.clone(), c.clone()]));
+        }
+    }
+    parts
 }
 
 /// Cuts an axis into as few ranges of at most `size` positions as there can be, their sizes equal or one apart.
@@ -144,6 +161,13 @@ mod tests {
     fn tiles_that_do_not_divide_an_axis_differ_by_one() {
         let sizes: Vec<usize> = cut(13, 4).iter().map(ExactSizeIterator::len).collect();
         assert_eq!(sizes, [3, 3, 3, 4]);
+    }
+
+    #[test]
+    fn tiles_with_the_same_keys_are_one() {
+        let all = tiles([1, 1, 8], [1, 1, 2], &Keys::Sliding([1, 1, 6]), 0);
+        let queries: Vec<Vec<usize>> = all.into_iter().map(|tile| tile.queries).collect();
+        assert_eq!(queries, [[0, 1, 2, 3], [4, 5, 6, 7]]);
     }
 
     #[test]

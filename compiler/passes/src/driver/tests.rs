@@ -48,6 +48,7 @@ fn replace_by(op: fn() -> Op) -> Result<usize, PassError> {
     let capabilities = Capabilities {
         attention: AttentionForm::Decomposed,
         broadcast_masks: false,
+        scaled_queries: false,
         rms_normalization: false,
         half_weights: false,
         bf16: false,

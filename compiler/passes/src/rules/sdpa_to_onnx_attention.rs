@@ -4,7 +4,7 @@ use ltxc_ir::Patch;
 use ltxc_ir::op::OnnxAttention;
 use serde::Deserialize;
 
-use crate::attention::{Attention, full_mask, ranked_mask, require_fused};
+use crate::attention::{Attention, full_mask, ranked_mask, require_fused, scale};
 use crate::matched::Match;
 use crate::rule::{Fidelity, Meta, Roots, Rule, Verdict};
 use crate::target::AttentionForm;
@@ -12,7 +12,7 @@ use crate::target::AttentionForm;
 /// `sdpa(q, k, v, mask?)` -> `Attention(q, k, v, mask)` of opset 23, heads packed.
 ///
 /// The mask gets rank 4. Where the target broadcasts it, one for keys alone stays small; otherwise queries and keys are
-/// written out.
+/// written out. Where the target wants scaled queries, the scale multiplies them before and is 1 in the operator.
 #[derive(Default, Deserialize)]
 pub struct SdpaToOnnxAttention;
 
@@ -37,12 +37,16 @@ impl Rule for SdpaToOnnxAttention {
             true => ranked_mask(m, &attention, &mut patch),
             false => full_mask(m, &attention, &mut patch),
         };
-        let (q, k, v) = (attention.q, attention.k, attention.v);
+        let (q, factor) = match m.capabilities().scaled_queries {
+            true => (scale(m, &attention, &mut patch), 1.0),
+            false => (attention.q.into(), attention.scale),
+        };
         let op = OnnxAttention {
             heads: attention.heads,
-            scale: attention.scale,
+            scale: factor,
         };
-        let inputs = [Some(q.into()), Some(k.into()), Some(v.into()), mask];
+        let (k, v) = (attention.k.into(), attention.v.into());
+        let inputs = [Some(q), Some(k), Some(v), mask];
         let y = patch.add_with_gaps("attention", op, &inputs);
         Ok(patch.replace(m.root(), y))
     }
