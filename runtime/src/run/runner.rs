@@ -184,11 +184,11 @@ impl Runner {
         let dense = described.dense.as_ref();
         for (at, part) in described.parts.iter().enumerate() {
             let dense = dense.and_then(|dense| dense.parts.get(at));
-            let model = self.turns(&part.model, dense, calls)?;
+            let model = self.model(&part.model, dense, calls)?;
             parts.push(LoadedPart::new(part.clone(), model));
         }
         let dense = dense.map(|dense| &dense.model);
-        let last = self.turns(&described.model, dense, calls)?;
+        let last = self.model(&described.model, dense, calls)?;
         let component = Arc::new(Component::new(name, spec.clone(), parts, last));
         let mut loaded = self.loaded();
         if self.keep || loaded.kept.contains(name) {
@@ -231,7 +231,7 @@ impl Runner {
     }
 
     /// A model file of the bundle, and the one that stands for it at dense steps.
-    fn turns(&self, usual: &str, dense: Option<&String>, calls: Calls) -> Result<Model, RunError> {
+    fn model(&self, usual: &str, dense: Option<&String>, calls: Calls) -> Result<Model, RunError> {
         let files = Files {
             usual: self.bundle.path(usual),
             dense: dense
