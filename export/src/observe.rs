@@ -3,8 +3,9 @@
 //! A protocol buffer that is continued with another of the same message is their sum, so the nodes and outputs are
 //! added behind a model as it is: nothing of it is written anew, and its weights stay where they are.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use ltxc_ir::ranges::{ATTENTION_INPUTS, attention_input};
 use prost::Message;
 use thiserror::Error;
 
@@ -19,8 +20,7 @@ const I64: i32 = 7;
 #[error("it is no ONNX model: {0}")]
 pub struct ObserveError(#[from] prost::DecodeError);
 
-/// What reads one value: linear layers, by the keys of their weights, and attention, by the key of the weight that makes
-/// its queries with `/q`, `/k` or `/v` behind it.
+/// What reads one value: linear layers and attention, by the names of their inputs ([`ltxc_ir::ranges`]).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Observed {
     /// Names of the readers.
@@ -81,12 +81,12 @@ enum Kind {
 
 /// Products with a weight of the checkpoint, and attention with queries from one, by the values that they read.
 fn readers(graph: &GraphProto) -> Readers<'_> {
-    let weights = weights(graph);
+    let sources = Sources::of(graph);
     let mut found = Readers::new();
     for node in &graph.node {
         match node.op_type.as_str() {
             "MatMul" => {
-                if let (Some(weight), Some(value)) = (weight_of(node, &weights), input(node, 0)) {
+                if let (Some(weight), Some(value)) = (sources.weight_of(node), input(node, 0)) {
                     found
                         .entry((value, Kind::Layers))
                         .or_default()
@@ -97,9 +97,7 @@ fn readers(graph: &GraphProto) -> Readers<'_> {
                         });
                 }
             }
-            "MultiHeadAttention" | "Attention" => {
-                read_by_attention(graph, node, &weights, &mut found)
-            }
+            "MultiHeadAttention" | "Attention" => read_by_attention(node, &sources, &mut found),
             _ => {}
         }
     }
@@ -107,18 +105,13 @@ fn readers(graph: &GraphProto) -> Readers<'_> {
 }
 
 /// Queries, keys and values of attention.
-fn read_by_attention<'a>(
-    graph: &'a GraphProto,
-    node: &'a NodeProto,
-    weights: &Weights<'a>,
-    found: &mut Readers<'a>,
-) {
-    let Some(weight) = input(node, 0).and_then(|queries| made_by(graph, queries, weights)) else {
+fn read_by_attention<'a>(node: &'a NodeProto, sources: &Sources<'a>, found: &mut Readers<'a>) {
+    let Some(weight) = input(node, 0).and_then(|queries| sources.product(queries)) else {
         return;
     };
-    for (port, letter) in ["q", "k", "v"].into_iter().enumerate() {
+    for (port, name) in ATTENTION_INPUTS.into_iter().enumerate() {
         let value = match port {
-            0 => unscaled_queries(graph, node),
+            0 => sources.unscaled_queries(node),
             _ => input(node, port),
         };
         if let Some(value) = value {
@@ -126,7 +119,7 @@ fn read_by_attention<'a>(
                 .entry((value, Kind::Attention))
                 .or_default()
                 .push(Reader {
-                    name: format!("{}/{letter}", weight.doc_string),
+                    name: attention_input(&weight.doc_string, name),
                     weight: None,
                     columns: weight.dims[1],
                 });
@@ -134,49 +127,65 @@ fn read_by_attention<'a>(
     }
 }
 
-/// The queries of attention before its scale, which is a factor in front of an `Attention` with a scale of 1.
-fn unscaled_queries<'a>(graph: &'a GraphProto, node: &'a NodeProto) -> Option<&'a str> {
-    let queries = input(node, 0)?;
-    let scales = node.attribute.iter().any(|attribute| {
-        attribute.name == "scale" && attribute.f.is_some_and(|scale| scale != 1.0)
-    });
-    let makes = |node: &&NodeProto| node.output.iter().any(|output| output == queries);
-    let made = graph.node.iter().find(makes);
-    let factor = made.filter(|made| made.op_type == "Mul" && !scales);
-    let number = |name: &str| {
-        let mut tensors = graph.initializer.iter();
-        tensors.any(|tensor| tensor.name == name && tensor.dims.is_empty())
-    };
-    match factor {
-        Some(made) if input(made, 1).is_some_and(number) => input(made, 0),
-        _ => Some(queries),
-    }
+/// Where the values of a graph come from.
+struct Sources<'a> {
+    /// The node that makes a value.
+    makers: BTreeMap<&'a str, &'a NodeProto>,
+    /// Weights of the checkpoint, also behind a cast.
+    weights: BTreeMap<&'a str, &'a TensorProto>,
+    /// Single numbers.
+    numbers: BTreeSet<&'a str>,
 }
 
-/// The weight of the last product that makes a value, found along first inputs.
-fn made_by<'a>(
-    graph: &'a GraphProto,
-    value: &str,
-    weights: &Weights<'a>,
-) -> Option<&'a TensorProto> {
-    let mut value = value;
-    loop {
-        let makes = |node: &&NodeProto| node.output.iter().any(|output| output == value);
-        let node = graph.node.iter().find(makes)?;
-        match node.op_type.as_str() {
-            "MatMul" => return weight_of(node, weights),
-            _ => value = input(node, 0)?,
+impl<'a> Sources<'a> {
+    fn of(graph: &'a GraphProto) -> Self {
+        let outputs =
+            |node: &'a NodeProto| node.output.iter().map(move |name| (name.as_str(), node));
+        let numbers = graph.initializer.iter();
+        let numbers = numbers.filter(|tensor| tensor.dims.is_empty());
+        Self {
+            makers: graph.node.iter().flat_map(outputs).collect(),
+            weights: weights(graph),
+            numbers: numbers.map(|tensor| tensor.name.as_str()).collect(),
+        }
+    }
+
+    fn weight_of(&self, product: &NodeProto) -> Option<&'a TensorProto> {
+        self.weights.get(input(product, 1)?).copied()
+    }
+
+    /// The weight of the last product that makes a value, found along first inputs.
+    fn product(&self, mut value: &'a str) -> Option<&'a TensorProto> {
+        loop {
+            let node = *self.makers.get(value)?;
+            match node.op_type.as_str() {
+                "MatMul" => return self.weight_of(node),
+                _ => value = input(node, 0)?,
+            }
+        }
+    }
+
+    /// The queries of attention before its scale, which is a factor in front of an `Attention` with a scale of 1.
+    fn unscaled_queries(&self, attention: &'a NodeProto) -> Option<&'a str> {
+        let queries = input(attention, 0)?;
+        let scales = attention.attribute.iter().any(|attribute| {
+            attribute.name == "scale" && attribute.f.is_some_and(|scale| scale != 1.0)
+        });
+        let made = self.makers.get(queries);
+        let factor = made.filter(|made| made.op_type == "Mul" && !scales);
+        match factor {
+            Some(made) if input(made, 1).is_some_and(|name| self.numbers.contains(name)) => {
+                input(made, 0)
+            }
+            _ => Some(queries),
         }
     }
 }
 
-/// Weights of the checkpoint, also behind a cast, by name.
-type Weights<'a> = BTreeMap<&'a str, &'a TensorProto>;
-
-fn weights(graph: &GraphProto) -> Weights<'_> {
+fn weights(graph: &GraphProto) -> BTreeMap<&str, &TensorProto> {
     let kept = |tensor: &&TensorProto| !tensor.doc_string.is_empty();
     let named = graph.initializer.iter().filter(kept);
-    let mut weights: Weights<'_> = named.map(|tensor| (tensor.name.as_str(), tensor)).collect();
+    let mut weights: BTreeMap<_, _> = named.map(|tensor| (tensor.name.as_str(), tensor)).collect();
     // A weight that is stored narrow is still one.
     for node in graph.node.iter().filter(|node| node.op_type == "Cast") {
         let weight = input(node, 0).and_then(|name| weights.get(name).copied());
@@ -185,10 +194,6 @@ fn weights(graph: &GraphProto) -> Weights<'_> {
         }
     }
     weights
-}
-
-fn weight_of<'a>(product: &NodeProto, weights: &Weights<'a>) -> Option<&'a TensorProto> {
-    weights.get(input(product, 1)?).copied()
 }
 
 fn input(node: &NodeProto, port: usize) -> Option<&str> {
@@ -451,7 +456,9 @@ mod tests {
         };
         let seen = |factor, scale| {
             let attention = node("Attention", &[factor, "k", "v"], "a", scale);
-            unscaled_queries(&graph, &attention).map(str::to_owned)
+            Sources::of(&graph)
+                .unscaled_queries(&attention)
+                .map(str::to_owned)
         };
         assert_eq!(seen("scaled", 1.0).as_deref(), Some("q"));
         assert_eq!(seen("scaled", 0.5).as_deref(), Some("scaled"));

@@ -119,7 +119,7 @@ pub struct Compiled {
 
 impl Compiled {
     /// Whether it computes the same in the same way.
-    pub fn same_as(&self, other: &Self) -> bool {
+    fn same_as(&self, other: &Self) -> bool {
         print(&self.graph) == print(&other.graph)
     }
 }
@@ -282,15 +282,15 @@ impl Project {
         self.lower_by(ltxc_passes::run, component, graph, grid)
     }
 
-    /// The parts of a component as dense steps compute them, where a recipe makes attention sparse at the others and
-    /// changes something.
+    /// For each part of a component what dense steps compute instead, if that differs; none where no recipe makes
+    /// attention sparse, or it changes nothing.
     pub fn lower_dense(
         &self,
         component: &str,
         graph: Graph,
         grid: Option<LatentGrid>,
         parts: &[Compiled],
-    ) -> Outcome<Vec<Compiled>> {
+    ) -> Outcome<Vec<Option<Compiled>>> {
         let mut sparse = recipes_for(&self.recipes, component);
         if !sparse.any(|recipe| recipe.dense_steps.is_some()) {
             return Ok(Vec::new());
@@ -300,10 +300,12 @@ impl Project {
         let others: Vec<RecipeFile> = others.cloned().collect();
         let passes = self.passes_with(&others, component, &graph, grid)?;
         let dense = self.lower_with(ltxc_passes::run, component, graph, &passes)?;
-        let mut pairs = dense.iter().zip(parts);
-        match pairs.all(|(dense, part)| dense.same_as(part)) {
-            true => Ok(Vec::new()),
-            false => Ok(dense),
+        let pairs = dense.into_iter().zip(parts);
+        let other = pairs.map(|(dense, part)| (!dense.same_as(part)).then_some(dense));
+        let dense: Vec<_> = other.collect();
+        match dense.iter().any(Option::is_some) {
+            true => Ok(dense),
+            false => Ok(Vec::new()),
         }
     }
 

@@ -6,6 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use ltxc_front::{Diagnostic, RecipeFile};
+use ltxc_ir::ranges;
 pub use ltxc_passes::Reach;
 use serde::{Deserialize, Serialize};
 
@@ -19,8 +20,7 @@ const LONGEST: u64 = 64 << 20;
 /// Keys listed in a message.
 const LISTED: usize = 5;
 
-/// How far the inputs of each layer reach, by the key of its weight, and those of attention, by the key of the weight that
-/// makes its queries with `/q`, `/k` or `/v` behind it.
+/// How far the inputs of each layer and of attention reach, by their names ([`ltxc_ir::ranges`]).
 pub type Magnitudes = BTreeMap<String, Reach>;
 
 /// A file of scales.
@@ -105,7 +105,7 @@ impl Scales {
         };
         let strange: Vec<&str> = layers
             .keys()
-            .filter(|key| !weights.contains(weight_of(key)))
+            .filter(|key| !weights.contains(ranges::weight_of(key)))
             .map(String::as_str)
             .collect();
         match strange.len() {
@@ -121,13 +121,6 @@ impl Scales {
             ))),
         }
     }
-}
-
-/// The weight that a range is named after.
-fn weight_of(name: &str) -> &str {
-    let attention = ["/q", "/k", "/v"];
-    let mut weights = attention.iter().filter_map(|port| name.strip_suffix(port));
-    weights.next().unwrap_or(name)
 }
 
 /// The scales that the caller names, or else the first recipe that names any.

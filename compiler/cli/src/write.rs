@@ -80,7 +80,10 @@ pub fn write_bundle(
         let dense = project.lower_dense(&name, graph.clone(), grid, &parts)?;
         let (stream, refusal) = project.lower_stages(&name, &open[&name], grid)?;
         // What does not fit at once is computed in pieces, whose size is the run's choice.
-        let parts_said = parts.iter().chain(&dense).filter(|_| stream.is_none());
+        let parts_said = parts
+            .iter()
+            .chain(dense.iter().flatten())
+            .filter(|_| stream.is_none());
         let said = parts_said.filter_map(|part| part.note.clone());
         for note in said
             .chain(refusal)
@@ -182,15 +185,15 @@ fn part_source(part: &Compiled) -> PartSource<'_> {
     }
 }
 
-/// The graphs of dense steps, where they differ from those of the others.
+/// The graphs of dense steps, which stand for those of the others.
 fn dense_sources<'a>(
     parts: &[Compiled],
-    dense: &'a [Compiled],
+    dense: &'a [Option<Compiled>],
 ) -> Outcome<Vec<Option<&'a Verified>>> {
-    let source = |(part, dense): (&Compiled, &'a Compiled)| {
-        if dense.same_as(part) {
+    let source = |(part, dense): (&Compiled, &'a Option<Compiled>)| {
+        let Some(dense) = dense else {
             return Ok(None);
-        }
+        };
         match same_ports(&part.graph, &dense.graph) && part.per == Per::Step {
             true => Ok(Some(&dense.graph)),
             false => Err(Failure::Bug(format!(

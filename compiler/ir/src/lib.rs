@@ -20,6 +20,7 @@ mod infer;
 pub mod narrow;
 pub mod op;
 mod patch;
+pub mod ranges;
 mod size;
 mod sizes;
 pub mod text;

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use ltxc_ir::op::{Dequantize, Quantize};
+use ltxc_ir::{Dtype, Patch, Value, narrow};
 use serde::{Deserialize, Serialize};
 
+use crate::constant::scalar;
 use crate::rule::Declined;
 
-/// How far values reach, by their names in the file of scales: the inputs of a layer by the key of its weight, those of
-/// attention by [`attention_input`].
+/// How far values reach, by their names in the file of scales ([`ltxc_ir::ranges`]).
 pub(crate) type Reaches = BTreeMap<String, Reach>;
 
 /// How far a value reaches.
@@ -34,11 +36,6 @@ impl Reach {
     }
 }
 
-/// The name of what attention reads: the key of the weight that makes its queries, and `q`, `k` or `v`.
-pub(crate) fn attention_input(queries: &str, port: &str) -> String {
-    format!("{queries}/{port}")
-}
-
 /// How far a value reaches; declines without any ranges, and is refused without a usable one of its own. `what` it is
 /// stands in the message.
 pub(crate) fn reach_of<'a>(
@@ -59,4 +56,23 @@ pub(crate) fn reach_of<'a>(
         )));
     }
     Ok(reach)
+}
+
+/// Plans a value of type `dtype`, quantised to another by one scale for its largest magnitude, and back: a Q/DQ pair, whose
+/// names begin with `hint`.
+pub(crate) fn pair(
+    patch: &mut Patch,
+    hint: &str,
+    (dtype, to): (Dtype, Dtype),
+    value: Value,
+    magnitude: f32,
+) -> Value {
+    let named = |what: &str| format!("{hint}{what}");
+    let scale = narrow::scale_for(magnitude, narrow::largest(to).unwrap_or(1.0));
+    let scale = scalar(patch, &named("scale"), dtype, scale.into());
+    let (axis, block) = (None, None);
+    let quantize = Quantize { to, axis, block };
+    let quantized = patch.add(&named("quantized"), quantize, &[value, scale]);
+    let back = Dequantize { axis, block };
+    patch.add(&named("dequantized"), back, &[quantized, scale])
 }

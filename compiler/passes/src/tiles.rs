@@ -1,8 +1,8 @@
 //! Tiles of queries over the tokens of a video, and the keys that each tile attends to.
 //!
-//! Tokens stand in (latent frame, row, column) order. Boxes cover the grid once; along an axis that they do not
-//! divide their sizes differ by one. Boxes with the same keys are one tile. Everything is a list of token indices that is known when a graph is
-//! compiled, so sliding windows and radial masks are only two ways to make the list.
+//! Tokens stand in (latent frame, row, column) order. Boxes cover the grid once; along an axis that they do not divide
+//! their sizes differ by one. Boxes with the same keys are one tile. Everything is a list of token indices that is known
+//! when a graph is compiled, so sliding windows and radial masks are only two ways to make the list.
 
 use std::collections::HashMap;
 use std::ops::Range;

@@ -102,8 +102,8 @@ pub struct Cuts {
 impl Cuts {
     /// How a component is best computed: `None` for at once, where the video is short and the budget allows it.
     ///
-    /// `weights` are its bytes when it is loaded, `sizes` its sizes, `shape` that of its first input with frames; `frames` latent frames stand
-    /// for so many `pixels`.
+    /// `weights` are its bytes when it is loaded, `sizes` its sizes, `shape` that of its first input with frames; `frames`
+    /// latent frames stand for so many `pixels`.
     pub fn automatic(
         stream: &Stream,
         weights: u64,

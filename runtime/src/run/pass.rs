@@ -1,8 +1,8 @@
 //! A denoising pass over every take, window after window.
 //!
 //! What a window makes is kept at once where the run has a state, and what is final of it is handed on at once where the
-//! decoder works beside; nothing else holds it then. The decoder's noise comes after all that denoising draws; to have it earlier, the draws of the pass
-//! are made twice: once on a copy, for denoising, and once to pass them over.
+//! decoder works beside; nothing else holds it then. The decoder's noise comes after all that denoising draws; to have it
+//! earlier, the draws of the pass are made twice: once on a copy, for denoising, and once to pass them over.
 
 use std::sync::Arc;
 

@@ -59,6 +59,14 @@ pub enum InputFault {
 /// Type and shape of each input of a call.
 pub(super) type Given<'a> = BTreeMap<&'a str, (DType, &'a [usize])>;
 
+/// Type and shape of some tensors.
+pub(super) fn given_by(tensors: &BTreeMap<String, Tensor>) -> Given<'_> {
+    let tensors = tensors.iter();
+    tensors
+        .map(|(name, tensor)| (name.as_str(), (tensor.dtype(), tensor.shape())))
+        .collect()
+}
+
 /// An input in the manifest's words, parsed.
 #[derive(Clone, Debug)]
 pub(super) struct PortSpec {
@@ -107,10 +115,7 @@ impl Spec {
 
     /// Every way in which the inputs of a whole call do not fit.
     pub fn check(&self, tensors: &BTreeMap<String, Tensor>) -> Vec<InputFault> {
-        let given = tensors
-            .iter()
-            .map(|(name, tensor)| (name.as_str(), (tensor.dtype(), tensor.shape())))
-            .collect();
+        let given = given_by(tensors);
         let mut faults = self.unknown(&given);
         faults.extend(self.missing(&given));
         faults.extend(self.sizes(&given).err().unwrap_or_default());

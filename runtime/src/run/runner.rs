@@ -225,11 +225,6 @@ impl Runner {
         self.component(component)?.run(inputs)
     }
 
-    /// A model file of the bundle, ready to run.
-    fn model_for(&self, file: &str, calls: Calls) -> Result<Box<dyn Session>, RunError> {
-        Ok(self.backend.load_for(&self.bundle.path(file), calls)?)
-    }
-
     /// A model file of the bundle, and the one that stands for it at dense steps.
     fn model(&self, usual: &str, dense: Option<&String>, calls: Calls) -> Result<Model, RunError> {
         let files = Files {
@@ -256,7 +251,8 @@ impl Runner {
 
     /// A model file of the bundle, ready to run in turn with others.
     pub(super) fn model_in_turns(&self, file: &str) -> Result<Box<dyn Session>, RunError> {
-        self.model_for(file, Calls::Turns)
+        let file = self.bundle.path(file);
+        Ok(self.backend.load_for(&file, Calls::Turns)?)
     }
 
     pub(super) fn spec(&self, name: &str) -> Result<&Spec, RunError> {

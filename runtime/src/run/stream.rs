@@ -21,7 +21,7 @@ use self::stage::{Piece, Stage, Step};
 use super::component::{Tensors, check_inputs, sizes};
 use super::cuts::{Cuts, units};
 use super::generate::missing;
-use super::ports::PortSpec;
+use super::ports::{PortSpec, given_by};
 use super::solve::Sizes;
 use super::{RunError, Runner};
 use crate::backend::Values;
@@ -130,9 +130,7 @@ impl Runner {
     ) -> Result<Tensors, RunError> {
         let (described, spec) = (self.described(component)?, self.spec(component)?);
         check_inputs(component, spec, &inputs)?;
-        let given = inputs.iter();
-        let given = given.map(|(name, value)| (name.as_str(), (value.dtype(), value.shape())));
-        let sizes = sizes(component, spec, &given.collect())?;
+        let sizes = sizes(component, spec, &given_by(&inputs))?;
         let stream = self.stream_of(component)?;
         let first = stream.frames.first();
         let first = first.ok_or_else(|| missing("frames"))?;

@@ -74,7 +74,18 @@ pub fn command(args: &PlanArgs) -> Outcome {
                     used: pieces.is_none(),
                 });
             }
-            rows.extend(dense_rows(&project, &call, &parts, &dense)?);
+            let model = project.capabilities()?.memory;
+            rows.extend(dense.iter().flatten().map(|dense| Row {
+                stage: call.stage.clone(),
+                component: format!("{}, dense", call.component),
+                sizes: call.sizes.clone(),
+                plan: MemoryPlan {
+                    // Those of the others, which it takes turns with.
+                    weights: 0,
+                    ..memory::plan(&dense.graph, model)
+                },
+                used: true,
+            }));
             rows.extend(pieces);
         }
     }
@@ -92,31 +103,6 @@ pub fn command(args: &PlanArgs) -> Outcome {
         false => show(&project, &rows, &peaks)?,
     }
     Ok(())
-}
-
-/// What dense steps need, where they have models of their own, whose weights are those of the others.
-fn dense_rows(
-    project: &Project,
-    call: &Call,
-    parts: &[Compiled],
-    dense: &[Compiled],
-) -> Outcome<Vec<Row>> {
-    let model = project.capabilities()?.memory;
-    let other = parts
-        .iter()
-        .zip(dense)
-        .filter(|(part, dense)| !dense.same_as(part));
-    let row = |(_, dense): (&Compiled, &Compiled)| Row {
-        stage: call.stage.clone(),
-        component: format!("{}, dense", call.component),
-        sizes: call.sizes.clone(),
-        plan: MemoryPlan {
-            weights: 0,
-            ..memory::plan(&dense.graph, model)
-        },
-        used: true,
-    };
-    Ok(other.map(row).collect())
 }
 
 /// What a component needs that a run computes in pieces.

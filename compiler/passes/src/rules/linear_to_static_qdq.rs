@@ -1,12 +1,11 @@
 //! Linear layers on 8 bits, their inputs measured before.
 
-use ltxc_ir::attrs::Literal;
-use ltxc_ir::op::{Add, Cast, Constant, Dequantize, Matmul, Quantize, Transpose, WeightScale};
+use ltxc_ir::op::{Add, Cast, Dequantize, Matmul, Quantize, Transpose, WeightScale};
 use ltxc_ir::{Dtype, Patch, Value, narrow};
 use serde::Deserialize;
 
 use crate::matched::Match;
-use crate::reach::Reaches;
+use crate::reach::{Reaches, pair};
 use crate::rule::{Fidelity, Meta, Roots, Rule, Verdict};
 use crate::target::Capabilities;
 
@@ -74,7 +73,8 @@ impl Rule for LinearToStaticQdq {
         let layer = m.linear(&self.leave)?;
         let mut patch = Patch::new();
         let ranged = layer.ranged(&mut patch, m, self.scales.as_ref())?;
-        let narrow = self.quantized(&mut patch, m, ranged.x, ranged.magnitude);
+        let types = (m.fact().dtype, self.to);
+        let narrow = pair(&mut patch, "", types, ranged.x, ranged.magnitude);
         let turned = self.turned_weight(&mut patch, m, ranged.weight);
         let mut y = patch.add("product", Matmul {}, &[narrow, turned]);
         if let Some(b) = layer.bias {
@@ -85,20 +85,6 @@ impl Rule for LinearToStaticQdq {
 }
 
 impl LinearToStaticQdq {
-    /// The inputs, quantised by one scale and back.
-    fn quantized(&self, patch: &mut Patch, m: &Match<'_>, x: Value, magnitude: f32) -> Value {
-        let most = narrow::largest(self.to).unwrap_or(1.0);
-        let scale = Constant {
-            dtype: m.fact().dtype,
-            shape: Vec::new(),
-            data: Literal::Floats(vec![narrow::scale_for(magnitude, most)]),
-        };
-        let scale = patch.add("scale", scale, &[]);
-        let (to, axis, block) = (self.to, None, None);
-        let q = patch.add("quantized", Quantize { to, axis, block }, &[x, scale]);
-        patch.add("dequantized", Dequantize { axis, block }, &[q, scale])
-    }
-
     /// The weight [in, out], quantised and back.
     fn turned_weight(&self, patch: &mut Patch, m: &Match<'_>, weight: Value) -> Value {
         let (to, largest, block) = (self.to, self.largest, None);

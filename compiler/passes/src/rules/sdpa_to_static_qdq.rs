@@ -1,13 +1,13 @@
 //! Attention on 8 bits, its inputs measured before.
 
-use ltxc_ir::op::{Cast, Dequantize, Matmul, Quantize};
-use ltxc_ir::{Dtype, Patch, Size, Value, narrow};
+use ltxc_ir::op::{Cast, Matmul};
+use ltxc_ir::ranges::attention_input;
+use ltxc_ir::{Dtype, Patch, Size, Value};
 use serde::Deserialize;
 
 use crate::attention::{Attention, Operand, by_queries, products};
-use crate::constant::scalar;
 use crate::matched::Match;
-use crate::reach::{Reaches, attention_input, reach_of};
+use crate::reach::{Reaches, pair, reach_of};
 use crate::rule::{Declined, Fidelity, Meta, Roots, Rule, Verdict, require};
 use crate::target::Capabilities;
 
@@ -75,7 +75,7 @@ impl Rule for SdpaToStaticQdq {
         let mut patch = Patch::new();
         let y = products(m, &attention, &mut patch, &|patch, hint, operands| {
             let operands = operands.map(|(operand, value)| {
-                self.pair(patch, dtype, operand, value, magnitudes[operand as usize])
+                self.widened(patch, dtype, operand, value, magnitudes[operand as usize])
             });
             let wide = patch.add(&format!("{hint}_wide"), Matmul {}, &operands);
             patch.add(hint, Cast { to: dtype }, &[wide])
@@ -114,8 +114,8 @@ impl SdpaToStaticQdq {
         (queries? > tokens && tokens > 0).then_some(tokens)
     }
 
-    /// A value, quantised by one scale and back, in f32.
-    fn pair(
+    /// An operand, quantised by one scale and back, in f32.
+    fn widened(
         &self,
         patch: &mut Patch,
         dtype: Dtype,
@@ -129,15 +129,9 @@ impl SdpaToStaticQdq {
             Operand::Weights => "weights",
             Operand::Values => "v",
         };
-        let named = |what: &str| format!("{hint}_{what}");
-        let most = narrow::largest(self.to).unwrap_or(1.0);
-        let scale = narrow::scale_for(magnitude, most);
-        let scale = scalar(patch, &named("scale"), dtype, scale.into());
-        let (to, axis, block) = (self.to, None, None);
-        let quantize = Quantize { to, axis, block };
-        let q = patch.add(&named("quantized"), quantize, &[value, scale]);
-        let back = Dequantize { axis, block };
-        let narrow = patch.add(&named("dequantized"), back, &[q, scale]);
-        patch.add(&named("wide"), Cast { to: Dtype::F32 }, &[narrow])
+        let hint = format!("{hint}_");
+        let narrow = pair(patch, &hint, (dtype, self.to), value, magnitude);
+        let wide = Cast { to: Dtype::F32 };
+        patch.add(&format!("{hint}wide"), wide, &[narrow])
     }
 }
