@@ -10,7 +10,8 @@ use std::sync::{Arc, Mutex};
 
 use half::{bf16, f16};
 use ltxc_runtime::backend::{
-    Backend, BackendError, BackendOptions, Dim, Prepack, Provider, Runtime, Session, open,
+    Backend, BackendError, BackendOptions, Calls, Dim, Prepack, Provider, Runtime, Session, Values,
+    open,
 };
 use ltxc_runtime::tensor::{DType, Data, Tensor};
 
@@ -287,9 +288,8 @@ fn the_log_hears_warnings() {
 }
 
 #[test]
-fn arena_and_prepacking_can_be_off() {
+fn prepacking_can_be_off() {
     let options = BackendOptions {
-        arena: false,
         prepack: Prepack::Never,
         ..options(Runtime::OnnxRuntime)
     };
@@ -299,6 +299,36 @@ fn arena_and_prepacking_can_be_off() {
         .load(&model("linear"))
         .unwrap();
     assert_eq!(session.run(inputs).unwrap()["y"], expected);
+}
+
+/// Calls share their memory, whatever they need of it; one that needs more than there is fails alone.
+#[test]
+fn memory_is_used_again_and_may_run_out() {
+    let backend = backend(Runtime::OnnxRuntime);
+    let mut sessions = [
+        backend.load(&model("sized")).unwrap(),
+        backend.load_for(&model("sized"), Calls::Turns).unwrap(),
+    ];
+    let shape = |size: usize| tensors([("shape", tensor(&[1], vec![size as i64]))]);
+    let mut kept = Vec::new();
+    for size in [
+        1, 100_000, 2_000_000, 1_900_000, 2_100_000, 3_000_000, 70_000,
+    ] {
+        for session in &mut sessions {
+            let values = session.call(shape(size), &Values::new(), true).unwrap();
+            let value = values["y"].tensor().unwrap();
+            assert!(value.values::<f32>().unwrap().iter().all(|x| *x == 1.5));
+            kept.push(values);
+            let error = session.run(shape(1 << 44)).unwrap_err().to_string();
+            assert!(error.contains("not enough memory"), "{error}");
+        }
+        kept.truncate(3);
+        backend.rest();
+    }
+    for values in kept {
+        let value = values["y"].tensor().unwrap();
+        assert!(value.values::<f32>().unwrap().iter().all(|x| *x == 1.5));
+    }
 }
 
 /// On a machine with CUDA this opens; anywhere else it must not.

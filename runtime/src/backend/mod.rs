@@ -42,6 +42,9 @@ pub trait Backend: Send + Sync {
 
     /// As [`Self::load`], for few or many calls.
     fn load_for(&self, model: &Path, calls: Calls) -> Result<Box<dyn Session>, BackendError>;
+
+    /// Gives back what is kept for the next call, where the runtime keeps any.
+    fn rest(&self) {}
 }
 
 /// How often a model will be called.
@@ -51,11 +54,8 @@ pub enum Calls {
     Few,
     /// Again and again.
     Many,
-    /// Again and again, while other models are loaded that do not work at the same time: what a call needed is used
-    /// again within it and goes back when it ends, where the runtime can do so.
-    Beside,
-    /// Again and again, in turn with other models: memory goes back as soon as a call does not need it any more, where
-    /// the runtime can do so.
+    /// Again and again, in turn with other models of the same kind: they share what memory is kept between calls, or
+    /// none is.
     Turns,
 }
 
@@ -199,8 +199,6 @@ pub struct BackendOptions {
     /// Threads within an operator; by default as many as the process may use.
     /// tract always uses one.
     pub threads: Option<usize>,
-    /// Keep freed buffers for the next run: faster, but the peak stays taken.
-    pub arena: bool,
     /// Rearrange weights at load, where the runtime does that.
     pub prepack: Prepack,
     /// Let [`open`] call [`setup()`] when no ONNX Runtime library is found.
@@ -216,7 +214,6 @@ impl Default for BackendOptions {
             provider: Provider::default(),
             device: 0,
             threads: None,
-            arena: true,
             prepack: Prepack::default(),
             install: true,
             log: None,

@@ -9,6 +9,8 @@
 
 mod journal;
 mod library;
+mod memory;
+mod pool;
 mod value;
 mod webgpu;
 
@@ -16,15 +18,16 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use ::ort::environment::Environment;
+use ::ort::environment::{Environment, GlobalThreadPoolOptions};
 use ::ort::ep::{self, ExecutionProviderDispatch};
 use ::ort::logging::LogLevel;
 use ::ort::memory::{AllocationDevice, AllocatorType, MemoryInfo, MemoryType};
 use ::ort::session::builder::{AutoDevicePolicy, GraphOptimizationLevel, SessionBuilder};
-use ::ort::session::{RunOptions, SessionInputValue, SessionOutputs};
+use ::ort::session::{SessionInputValue, SessionOutputs};
 
 use self::journal::Journal;
 use self::library::Places;
+use self::memory::Memory;
 use super::{
     Backend, BackendError, BackendOptions, Calls, Held, Port, Provider, Runtime, Session, Values,
     guarded, port,
@@ -35,6 +38,10 @@ use crate::tensor::Tensor;
 struct Loaded {
     environment: Environment,
     journal: Journal,
+    /// Of the one pool of threads that sessions share.
+    threads: usize,
+    /// Of calls on a processor.
+    memory: &'static Memory,
 }
 
 static LOADED: Mutex<Option<Arc<Loaded>>> = Mutex::new(None);
@@ -51,8 +58,17 @@ struct OrtSession {
     outputs: Vec<Port>,
     /// The number of the device that results can stay on, where that is not the host's memory.
     device: Option<i32>,
-    /// Whether memory that a call needed goes back when it ends.
-    shrinks: bool,
+    /// After `session`, whose memory it gives back.
+    _memory: Option<Rest>,
+}
+
+/// Gives back kept memory when a model is dropped.
+struct Rest(&'static Memory);
+
+impl Drop for Rest {
+    fn drop(&mut self) {
+        self.0.rest();
+    }
 }
 
 pub(super) fn open(
@@ -61,7 +77,7 @@ pub(super) fn open(
 ) -> Result<Box<dyn Backend>, BackendError> {
     let backend = OrtBackend {
         name: format!("{} ({})", Runtime::OnnxRuntime, options.provider),
-        loaded: loaded(options.install, report)?,
+        loaded: loaded(options, report)?,
         options: options.clone(),
     };
     if options.provider == Provider::WebGpu {
@@ -72,60 +88,66 @@ pub(super) fn open(
     Ok(Box::new(backend))
 }
 
-fn loaded(install: bool, report: &dyn Fn(&str)) -> Result<Arc<Loaded>, BackendError> {
+fn loaded(options: &BackendOptions, report: &dyn Fn(&str)) -> Result<Arc<Loaded>, BackendError> {
     let mut slot = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(loaded) = &*slot {
         return Ok(Arc::clone(loaded));
     }
-    let library = library::load(&Places::from_env(install), report)?;
+    let library = library::load(&Places::from_env(options.install), report)?;
     let journal = Journal::default();
-    let builder = library
-        .with_name("ltxc")
-        .with_telemetry(false)
-        .with_logger(journal.logger(None));
-    let environment = guarded(|| builder.build().map_err(|error| error.to_string()))
-        .map_err(library::unusable)?;
+    let threads = threads(options);
+    let made = guarded(|| {
+        let pool = thread_pool(threads).map_err(|error| error.to_string())?;
+        let builder = library
+            .with_name("ltxc")
+            .with_telemetry(false)
+            .with_global_thread_pool(pool)
+            .with_logger(journal.logger(None));
+        let environment = builder.build().map_err(|error| error.to_string())?;
+        let memory = Memory::register(&environment)?;
+        Ok((environment, memory))
+    });
+    let (environment, memory) = made.map_err(library::unusable)?;
     environment.set_log_level(LogLevel::Warning);
     let loaded = Arc::new(Loaded {
         environment,
         journal,
+        threads,
+        memory,
     });
     *slot = Some(Arc::clone(&loaded));
     Ok(loaded)
 }
 
-impl OrtBackend {
-    /// Whether freed buffers are kept for the next call.
-    fn arena(&self, calls: Calls) -> bool {
-        self.options.arena && calls != Calls::Turns
-    }
+/// Threads that wait do not spin: beside models that take turns, the processor is another's.
+fn thread_pool(threads: usize) -> ::ort::Result<GlobalThreadPoolOptions> {
+    GlobalThreadPoolOptions::default()
+        .with_inter_threads(1)?
+        .with_intra_threads(threads)?
+        .with_spin_control(false)
+}
 
+fn threads(options: &BackendOptions) -> usize {
+    let usable = || std::thread::available_parallelism().map_or(1, usize::from);
+    options.threads.unwrap_or_else(usable)
+}
+
+impl OrtBackend {
     fn builder(&self, journal: &Journal, calls: Calls) -> Result<SessionBuilder, BackendError> {
         let failed = |reason| BackendError::Run {
             runtime: Runtime::OnnxRuntime,
             reason,
         };
-        let arena = self.arena(calls);
-        let mut builder = self
+        let builder = self
             .plain_builder(journal, calls)
             .map_err(|error| failed(error.to_string()))?;
-        // Each session has threads of its own; those of the ones that wait must not spin beside the one that works.
-        let quiet = match calls {
-            Calls::Turns => Some(("session.intra_op.allow_spinning", "0")),
-            Calls::Beside => Some(("session.force_spinning_stop", "1")),
-            _ => (!arena).then_some(("session.force_spinning_stop", "1")),
-        };
-        if let Some((key, value)) = quiet {
-            let quiet = builder.with_config_entry(key, value);
-            builder = quiet.map_err(|error| failed(error.to_string()))?;
-        }
         self.loaded.journal.drain();
         let builder = match self.options.provider {
             Provider::WebGpu => webgpu::on_device(builder, &self.loaded.environment)?,
             _ => builder,
         };
         builder
-            .with_execution_providers(self.providers(arena))
+            .with_execution_providers(self.providers(calls))
             .map_err(|error| BackendError::Provider {
                 provider: self.options.provider,
                 reason: self.loaded.journal.explain(error.message()),
@@ -133,29 +155,37 @@ impl OrtBackend {
     }
 
     fn plain_builder(&self, journal: &Journal, calls: Calls) -> ::ort::Result<SessionBuilder> {
-        let builder = ::ort::session::Session::builder(&self.loaded.environment)?
+        let threads = threads(&self.options);
+        let mut builder = ::ort::session::Session::builder(&self.loaded.environment)?
             .with_optimization_level(GraphOptimizationLevel::All)?
-            .with_intra_threads(self.threads())?
             // One block for all values of a call, planned at the second one: a sixth more memory, and no faster.
             .with_memory_pattern(false)?
             .with_prepacking(self.options.prepack.does(calls))?
             .with_auto_device(AutoDevicePolicy::PreferCPU)?
             .with_logger(journal.logger(self.options.log.clone()))?
             .with_log_level(LogLevel::Warning)?;
+        if threads != self.loaded.threads {
+            builder = builder
+                .with_independent_thread_pool()?
+                .with_intra_threads(threads)?;
+        }
+        if self.on_host() {
+            let (key, value) = memory::SHARED;
+            builder = builder.with_config_entry(key, value)?;
+        }
         Ok(builder)
     }
 
-    fn threads(&self) -> usize {
-        let usable = || std::thread::available_parallelism().map_or(1, usize::from);
-        self.options.threads.unwrap_or_else(usable)
+    fn on_host(&self) -> bool {
+        self.options.provider == Provider::Cpu
     }
 
-    /// Without an arena, memory is taken as it is needed, and on a device in pieces that can be given back.
-    fn providers(&self, arena: bool) -> Vec<ExecutionProviderDispatch> {
+    /// In turn with others, memory of a device is taken in pieces that can be given back.
+    fn providers(&self, calls: Calls) -> Vec<ExecutionProviderDispatch> {
         let device = self.options.device;
-        let extend = match arena {
-            true => ep::ArenaExtendStrategy::NextPowerOfTwo,
-            false => ep::ArenaExtendStrategy::SameAsRequested,
+        let extend = match calls {
+            Calls::Turns => ep::ArenaExtendStrategy::SameAsRequested,
+            _ => ep::ArenaExtendStrategy::NextPowerOfTwo,
         };
         let cuda = || {
             ep::CUDA::default()
@@ -176,7 +206,7 @@ impl OrtBackend {
                 .build()
                 .error_on_failure()
         };
-        let cpu = ep::CPU::default().with_arena_allocator(arena);
+        let cpu = ep::CPU::default().with_arena_allocator(calls != Calls::Turns);
         let mut providers = match self.options.provider {
             Provider::Cpu | Provider::WebGpu => Vec::new(),
             Provider::Cuda => vec![cuda()],
@@ -191,6 +221,10 @@ impl OrtBackend {
 impl Backend for OrtBackend {
     fn name(&self) -> &str {
         &self.name
+    }
+
+    fn rest(&self) {
+        self.loaded.memory.rest();
     }
 
     fn load_for(&self, model: &Path, calls: Calls) -> Result<Box<dyn Session>, BackendError> {
@@ -217,7 +251,7 @@ impl Backend for OrtBackend {
             session,
             inputs,
             outputs,
-            shrinks: calls == Calls::Beside && self.arena(calls),
+            _memory: (self.on_host() && calls != Calls::Turns).then(|| Rest(self.loaded.memory)),
             device: match self.options.provider {
                 // Results of WebGPU come back to the host.
                 Provider::Cpu | Provider::WebGpu => None,
@@ -264,8 +298,7 @@ impl Session for OrtSession {
         match self.device.filter(|_| keep) {
             Some(device) => self.run_on(device, &values),
             None => {
-                let options = self.options()?;
-                let outputs = self.session.run_with_options(values, &options);
+                let outputs = self.session.run(values);
                 taken(&self.outputs, &mut outputs.map_err(run_error)?)
             }
         }
@@ -273,15 +306,6 @@ impl Session for OrtSession {
 }
 
 impl OrtSession {
-    fn options(&self) -> Result<RunOptions, BackendError> {
-        let mut options = RunOptions::new().map_err(run_error)?;
-        if self.shrinks {
-            let gives_back = options.set("memory.enable_memory_arena_shrinkage", "cpu:0");
-            gives_back.map_err(run_error)?;
-        }
-        Ok(options)
-    }
-
     /// Runs with results that stay on the device.
     fn run_on(
         &mut self,
@@ -319,8 +343,12 @@ fn taken(ports: &[Port], outputs: &mut SessionOutputs<'_>) -> Result<Values, Bac
 }
 
 fn run_error(error: ::ort::Error) -> BackendError {
+    let reason = error.to_string();
     BackendError::Run {
         runtime: Runtime::OnnxRuntime,
-        reason: error.to_string(),
+        reason: match reason.contains("bad_alloc") {
+            true => format!("there is not enough memory ({reason})"),
+            false => reason,
+        },
     }
 }

@@ -135,7 +135,6 @@ impl Runner {
         run.preview = aside.preview.map(|sink| sink as &mut dyn Sink);
         run.state = aside.state;
         let beside = order == Order::Beside && run.may_draw_ahead();
-        self.set_beside(beside);
         let mut coming = self.bundle.manifest.plan.stages.as_slice();
         while let [stage, after @ ..] = coming {
             self.keep_for(job, coming);

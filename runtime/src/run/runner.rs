@@ -36,7 +36,7 @@ pub struct RunnerOptions {
 /// A bundle with the runtime it was compiled for. Components are loaded when they are first needed.
 pub struct Runner {
     pub(super) bundle: Bundle,
-    backend: Arc<dyn Backend>,
+    pub(super) backend: Arc<dyn Backend>,
     specs: BTreeMap<String, Spec>,
     keep: bool,
     together: usize,
@@ -53,8 +53,6 @@ struct Loaded {
     components: BTreeMap<String, Arc<Component>>,
     /// Those that stay when they are loaded, where not all do.
     kept: BTreeSet<String>,
-    /// Whether two work side by side from now on.
-    beside: bool,
 }
 
 impl Runner {
@@ -206,11 +204,6 @@ impl Runner {
         loaded.kept = kept;
     }
 
-    /// Says whether two components work side by side from now on.
-    pub(super) fn set_beside(&self, beside: bool) {
-        self.loaded().beside = beside;
-    }
-
     pub(super) fn turns(&self) -> &Turns {
         &self.turns
     }
@@ -244,7 +237,6 @@ impl Runner {
             );
         match encodes && !self.keep {
             true => Calls::Few,
-            false if self.loaded().beside && self.on_host() => Calls::Beside,
             false => Calls::Many,
         }
     }

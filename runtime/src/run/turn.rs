@@ -6,13 +6,17 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::Runner;
+use crate::backend::Backend;
 
 /// Whoever has it computes.
 #[derive(Default)]
 pub(super) struct Turns(Mutex<()>);
 
 /// The right to compute, until it is dropped.
-pub(super) struct Turn<'t>(#[expect(dead_code, reason = "held, not read")] MutexGuard<'t, ()>);
+pub(super) struct Turn<'t> {
+    backend: &'t dyn Backend,
+    _turn: MutexGuard<'t, ()>,
+}
 
 impl Runner {
     /// Waits for the right to compute; on a device nobody has to.
@@ -23,12 +27,16 @@ impl Runner {
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
         };
-        self.on_host().then(|| Turn(turn()))
+        self.on_host().then(|| Turn {
+            _turn: turn(),
+            backend: &*self.backend,
+        })
     }
 }
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
+        self.backend.rest();
         give_memory_back();
     }
 }

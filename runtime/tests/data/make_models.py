@@ -69,3 +69,9 @@ save(
     [value("y", T.DOUBLE, [2])],
 )
 save("unused", *linear()[:3], [*linear()[3], nh.from_array(np.zeros(2, np.float32), "unused_weight")])
+save(
+    "sized",
+    [h.make_node("ConstantOfShape", ["shape"], ["y"], value=nh.from_array(np.array([1.5], np.float32)))],
+    [value("shape", T.INT64, [1])],
+    [value("y", T.FLOAT, ["size"])],
+)
