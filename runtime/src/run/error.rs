@@ -77,6 +77,9 @@ pub enum RunError {
     /// The system gives no more threads.
     #[error("a thread cannot be started: {0}")]
     Thread(std::io::Error),
+    /// What was laid aside cannot be read.
+    #[error("latents that waited in the folder for temporary files cannot be read: {0}")]
+    Aside(std::io::Error),
     /// Work cannot be kept, or kept work cannot be used.
     #[error(transparent)]
     State(#[from] StateError),

@@ -155,7 +155,7 @@ impl<'r> Run<'r, '_> {
                     self.note_for_preview(pass, &last)?;
                 }
                 if handing.is_none() || self.is_read(pass) {
-                    latents[at].push(Arc::clone(&last));
+                    latents[at].push_to_wait(Arc::clone(&last));
                 }
                 handing
                     .as_mut()

@@ -119,7 +119,7 @@ impl Run<'_, '_> {
         latents: &Tensor,
     ) -> Result<(), RunError> {
         if self.shows_windows(pass) {
-            pass.shown.push(Arc::new(halved(latents)?));
+            pass.shown.push_to_wait(Arc::new(halved(latents)?));
         }
         Ok(())
     }

@@ -5,6 +5,7 @@
 //! regular files up to [`MAX_BYTES`] are opened. Writing goes to a temporary
 //! name in the same folder and is renamed, so a reader never sees half a file.
 
+mod aside;
 mod pieces;
 
 use std::collections::BTreeMap;
@@ -17,6 +18,7 @@ use half::{bf16, f16};
 use safetensors::Dtype;
 use safetensors::tensor::{Metadata, SafeTensorError, TensorInfo};
 
+pub(crate) use self::aside::{Aside, Place};
 pub use self::pieces::Pieces;
 use super::{DType, Data, Tensor, TensorError};
 
