@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""What decoding in pieces needs on a GPU, by TensorRT-RTX's own planner, without one: every step of every stage is built.
+"""What decoding or encoding in pieces needs on a GPU, by TensorRT-RTX's own planner, without one: every step of every
+stage is built.
 
-  decode_plan.py --bundle decoder.bundle --size 1920x1088x257 [--tiles 1x1] [--units 1] [--sm 89] [--json OUT]
+  decode_plan.py --bundle decoder.bundle --size 1920x1088x257 [--component vae_decoder] [--tiles 1x1] [--units 1] [--sm 89] [--json OUT]
 
-The bundle holds `vae_decoder`, compiled for tensorrt-rtx and any size. --tiles: of a frame, along rows and columns, in
+The bundle holds the component, compiled for tensorrt-rtx and any size. --tiles: of a frame, along rows and columns, in
 every stage, each with the margin the stage asks for. --units: units of time of a step; a first one has as many as it
 needs. Prints GB (10^9 bytes): weights of all stages, states of all stages and tiles, and of the step that needs the most
 its activations, what comes in, and what goes out; waiting is a piece for each stage, since something must be left for
@@ -83,6 +84,7 @@ def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--bundle", required=True)
     p.add_argument("--size", required=True, metavar="WIDTHxHEIGHTxFRAMES")
+    p.add_argument("--component", default="vae_decoder", choices=["vae_decoder", "vae_encoder"])
     p.add_argument("--tiles", default=[1, 1], type=lambda text: [int(n) for n in text.split("x")])
     p.add_argument("--units", type=int, default=1)
     p.add_argument("--kind", nargs="+", default=["first", "next", "last"])
@@ -92,15 +94,16 @@ def main():
     manifest = json.loads((pathlib.Path(args.bundle) / "manifest.json").read_text())
     width, height, _ = map(int, args.size.split("x"))
     side = manifest["model"]["pixels_per_latent"]
-    extent = [-(-height // side), -(-width // side)]
+    latents = [-(-height // side), -(-width // side)]
+    extent = latents if args.component == "vae_decoder" else [side * n for n in latents]
     steps, weights, states = [], 0, 0
-    for described in manifest["components"]["vae_decoder"]["stream"]["stages"]:
+    for described in manifest["components"][args.component]["stream"]["stages"]:
         of_stage, heavy, kept, extent = stage(args, described, *extent)
         steps, weights, states = steps + of_stage, weights + heavy, states + kept
     waiting = sum(step["comes"] for step in steps if ".next." in step["model"])
     largest = max(steps, key=lambda step: step["step"])
     gb = lambda n: round(n / 1e9, 3)
-    total = {"size": args.size, "tiles": args.tiles, "weights": gb(weights), "states": gb(states), "step": gb(largest["step"]), "activations": gb(largest["activations"]),
+    total = {"component": args.component, "size": args.size, "tiles": args.tiles, "weights": gb(weights), "states": gb(states), "step": gb(largest["step"]), "activations": gb(largest["activations"]),
              "at": largest["model"], "waiting": gb(waiting), "without_weights": gb(states + waiting + largest["step"]), "all": gb(weights + states + waiting + largest["step"])}
     print(json.dumps(total))
     if args.json:
