@@ -101,7 +101,7 @@ bench_seams() {
 # A long video decoded while the rest is denoised, and after all is: time to the first frame, time in all, peak memory.
 bench_beside() {
   "$ltxc" compile presets/shapes.yaml -o "$out/shapes.bundle"
-  "$python" benches/peers/beside.py --ltxc "$ltxc" --bundle "$out/shapes.bundle" -- --frames 257 --height 96 --width 96 --steps 4 --decode 8 | tee "$out/beside.txt"
+  "$python" benches/peers/beside.py --ltxc "$ltxc" --bundle "$out/shapes.bundle" -- --frames 257 --height 128 --width 128 --steps 8 --decode 8 | tee "$out/beside.txt"
 }
 
 # The same step in every format that runs here, against ours in fp32: time, error, bytes on disk. Ranges are invented.

@@ -8,6 +8,7 @@
 
 pub mod backend;
 pub mod calibrate;
+pub mod heap;
 pub mod media;
 pub mod quality;
 pub mod run;

@@ -142,11 +142,6 @@ impl State {
         Ok(state)
     }
 
-    /// How many windows are there.
-    pub fn windows(&self) -> Result<usize, StateError> {
-        Self::windows_in(&self.folder)
-    }
-
     /// How many windows are in a folder.
     pub fn windows_in(folder: &Path) -> Result<usize, StateError> {
         Ok(names(folder)?.iter().filter(|n| is_window(n)).count())

@@ -1,56 +1,36 @@
 //! Turns of components that work side by side on a processor.
 //!
 //! Each has all cores, so that two at once would only wait for one another; and what both need at their peaks would be
-//! there at once. Whoever ends its turn gives back what it needed, so that the other finds it.
+//! there at once. Whoever takes over gives back first what the other kept for its next call.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread::{self, ThreadId};
 
 use super::Runner;
-use crate::backend::Backend;
+use crate::heap;
 
-/// Whoever has it computes.
+/// Whoever has it computes; which thread did at last.
 #[derive(Default)]
-pub(super) struct Turns(Mutex<()>);
+pub(super) struct Turns(Mutex<Option<ThreadId>>);
 
 /// The right to compute, until it is dropped.
-pub(super) struct Turn<'t> {
-    backend: &'t dyn Backend,
-    _turn: MutexGuard<'t, ()>,
-}
+pub(super) struct Turn<'t>(
+    #[expect(dead_code, reason = "held, not read")] MutexGuard<'t, Option<ThreadId>>,
+);
 
 impl Runner {
     /// Waits for the right to compute; on a device nobody has to.
     pub(super) fn turn(&self) -> Option<Turn<'_>> {
-        let turn = || {
-            self.turns()
-                .0
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-        };
-        self.on_host().then(|| Turn {
-            _turn: turn(),
-            backend: &*self.backend,
-        })
+        if !self.on_host() {
+            return None;
+        }
+        let last = &self.turns().0;
+        let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = Some(thread::current().id());
+        if std::mem::replace(&mut *last, own) != own {
+            self.backend.rest();
+            heap::give_back();
+        }
+        Some(Turn(last))
     }
 }
-
-impl Drop for Turn<'_> {
-    fn drop(&mut self) {
-        self.backend.rest();
-        give_memory_back();
-    }
-}
-
-/// glibc keeps most of what is freed, in a heap for each thread, and keeps larger blocks the more of them are freed. What a
-/// process held would be the sum of what each of its threads needed at its own peak.
-#[cfg(all(target_os = "linux", target_env = "gnu"))]
-fn give_memory_back() {
-    #[expect(unsafe_code, reason = "a function of the C library")]
-    // SAFETY: it may be called from any thread, and only touches what is free.
-    unsafe {
-        libc::malloc_trim(0);
-    }
-}
-
-#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
-fn give_memory_back() {}
