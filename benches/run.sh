@@ -63,13 +63,21 @@ bench_tiles() {
   "$python" benches/peers/decode_tiled.py --ltxc "$ltxc" | tee "$out/tiles.json"
 }
 
-# What NVIDIA's builder plans for a decode in pieces, without a GPU: 0.9.8's decoder in fp16, for two sizes of video.
+# What NVIDIA's builder plans without a GPU for the components around the transformer, in fp16: 0.9.8's decoder and encoder
+# in pieces, for two sizes of video, and the spatial upscaler, for the latents of first passes.
 bench_plan() {
-  test -f "$out/2b-1.safetensors" || "$python" benches/peers/synth_checkpoint.py benches/peers/headers/2b.json "$out/2b-1.safetensors" --layers 1
-  "$ltxc" compile ltxv --checkpoint "$out/2b-1.safetensors" --only vae_decoder --target tensorrt-rtx --quant fp16 -o "$out/decoder.bundle"
-  local size
+  local model=$out/2b-1.safetensors upscaler=$out/upscaler.safetensors only=() size component
+  test -f "$model" || "$python" benches/peers/synth_checkpoint.py benches/peers/headers/2b.json "$model" --layers 1
+  test -f "$upscaler" || "$python" benches/peers/latent_upscale.py --write-checkpoint "$upscaler"
+  for component in vae_decoder vae_encoder spatial_upscaler; do only+=(--only "$component"); done
+  "$ltxc" compile ltxv-2b-0.9.8-distilled --checkpoint "$model" --spatial-upscaler "$upscaler" "${only[@]}" --target tensorrt-rtx --quant fp16 -o "$out/around.bundle"
   for size in 1920x1088x257 3840x2176x257; do
-    "$python" benches/peers/decode_plan.py --bundle "$out/decoder.bundle" --size "$size" | tee "$out/plan-$size.json"
+    for component in vae_decoder vae_encoder; do
+      "$python" benches/peers/decode_plan.py --component "$component" --bundle "$out/around.bundle" --size "$size" | tee "$out/plan-$component-$size.json"
+    done
+  done
+  for size in 8x12 22x40 34x60 44x80; do
+    "$python" benches/peers/trt_rtx_plan.py "$out/around.bundle/spatial_upscaler.onnx" --sm 89 --shape "latents=1x128x33x$size" | tee "$out/plan-upscaler-$size.json"
   done
 }
 

@@ -154,9 +154,10 @@ impl Decoding<'_> {
         self.leave(video)
     }
 
-    /// Hands decoded frames on; what they are cut from is let go before somebody takes them.
+    /// Hands decoded frames on; what they are cut from is let go before somebody takes them, and what calls keep before that.
     fn leave(&mut self, video: Tensor) -> Result<(), RunError> {
         let (decoder, take) = (self.decoder, self.take);
+        decoder.runner.rest();
         let total = decoder.job.geometry.asked.frames;
         let frames = frames_of(decoder.job, decoder.component, &video, total - self.done)?;
         drop(video);

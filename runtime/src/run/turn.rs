@@ -28,9 +28,14 @@ impl Runner {
         let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
         let own = Some(thread::current().id());
         if std::mem::replace(&mut *last, own) != own {
-            self.backend.rest();
-            heap::give_back();
+            self.rest();
         }
         Some(Turn(last))
+    }
+
+    /// Gives back what is kept for the next call.
+    pub(super) fn rest(&self) {
+        self.backend.rest();
+        heap::give_back();
     }
 }
