@@ -62,6 +62,10 @@ impl Backend for Watching {
         self.inner.name()
     }
 
+    fn rest(&self) {
+        self.inner.rest();
+    }
+
     fn load_for(&self, model: &Path, calls: Calls) -> Result<Box<dyn Session>, BackendError> {
         let Some(watched) = self.models.get(model) else {
             return self.inner.load_for(model, calls);
