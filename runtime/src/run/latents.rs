@@ -22,8 +22,6 @@ pub(super) struct Latents {
     gone: usize,
     /// Latent frames that came.
     end: usize,
-    /// Bytes of the pieces in memory.
-    held: usize,
     aside: Option<Arc<Aside>>,
 }
 
@@ -50,13 +48,12 @@ impl Latents {
     /// Adds the next frames.
     pub fn push(&mut self, piece: Arc<Tensor>) {
         self.end += frames_in(&piece);
-        self.held += bytes_of(&piece);
         self.pieces.push_back(Piece::Held(piece));
     }
 
     /// Adds the next frames, which nobody needs soon.
     pub fn push_to_wait(&mut self, piece: Arc<Tensor>) {
-        let full = !self.pieces.is_empty() && self.held + bytes_of(&piece) > HELD;
+        let full = !self.pieces.is_empty() && self.held() + bytes_of(&piece) > HELD;
         match full.then(|| self.lay(&piece)) {
             Some(Ok(place)) => {
                 self.end += frames_in(&piece);
@@ -65,6 +62,15 @@ impl Latents {
             // What cannot be laid aside waits in memory.
             Some(Err(_)) | None => self.push(piece),
         }
+    }
+
+    /// Bytes of the pieces in memory.
+    fn held(&self) -> usize {
+        let bytes = |piece: &Piece| match piece {
+            Piece::Held(tensor) => bytes_of(tensor),
+            Piece::Aside(_) => 0,
+        };
+        self.pieces.iter().map(bytes).sum()
     }
 
     fn lay(&mut self, piece: &Tensor) -> io::Result<Place> {
@@ -137,9 +143,6 @@ impl Latents {
             if end > before {
                 break;
             }
-            if let Piece::Held(piece) = piece {
-                self.held -= bytes_of(piece);
-            }
             self.gone = end;
             self.pieces.pop_front();
         }
@@ -206,10 +209,10 @@ mod tests {
             let held = latents.pieces.iter();
             held.filter(|piece| matches!(piece, Piece::Held(_))).count()
         };
-        assert_eq!((held(&latents), latents.held), (8, HELD));
+        assert_eq!((held(&latents), latents.held()), (8, HELD));
         let copy = latents.clone();
         latents.forget(12);
-        assert_eq!((held(&latents), latents.held), (2, HELD / 4));
+        assert_eq!((held(&latents), latents.held()), (2, HELD / 4));
         latents.push_to_wait(Arc::new(
             Tensor::new([1, 1, 1, side, side], vec![20.0; side * side]).expect("latents"),
         ));
