@@ -97,7 +97,9 @@ impl Decoding<'_> {
         let shape = [1, 3, video.frames, video.height, video.width].map(Some);
         let turn = self.decoder.runner.turn();
         let video = component.run_for(inputs, "video", &shape)?;
-        drop(turn);
+        if let Some(turn) = turn {
+            turn.end();
+        }
         self.leave(video)?;
         *kept = Some(component);
         Ok(loading)
@@ -126,7 +128,9 @@ impl Decoding<'_> {
         let runner = self.decoder.runner;
         let mut turn = runner.turn();
         let computed = compute(&mut |made| {
-            turn = None;
+            if let Some(turn) = turn.take() {
+                turn.end();
+            }
             self.leave_made(made)?;
             turn = runner.turn();
             Ok(())
@@ -154,10 +158,9 @@ impl Decoding<'_> {
         self.leave(video)
     }
 
-    /// Hands decoded frames on; what they are cut from is let go before somebody takes them, and what calls keep before that.
+    /// Hands decoded frames on; what they are cut from is let go before somebody takes them.
     fn leave(&mut self, video: Tensor) -> Result<(), RunError> {
         let (decoder, take) = (self.decoder, self.take);
-        decoder.runner.rest();
         let total = decoder.job.geometry.asked.frames;
         let frames = frames_of(decoder.job, decoder.component, &video, total - self.done)?;
         drop(video);

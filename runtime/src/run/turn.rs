@@ -1,7 +1,8 @@
 //! Turns of components that work side by side on a processor.
 //!
 //! Each has all cores, so that two at once would only wait for one another; and what both need at their peaks would be
-//! there at once. Whoever takes over gives back first what the other kept for its next call.
+//! there at once. Whoever takes over gives back first what the other kept for its next call; whoever hands on what it made
+//! may do so itself.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::{self, ThreadId};
@@ -14,9 +15,17 @@ use crate::heap;
 pub(super) struct Turns(Mutex<Option<ThreadId>>);
 
 /// The right to compute, until it is dropped.
-pub(super) struct Turn<'t>(
-    #[expect(dead_code, reason = "held, not read")] MutexGuard<'t, Option<ThreadId>>,
-);
+pub(super) struct Turn<'r> {
+    runner: &'r Runner,
+    _last: MutexGuard<'r, Option<ThreadId>>,
+}
+
+impl Turn<'_> {
+    /// Ends it with nothing kept for the next call.
+    pub(super) fn end(self) {
+        self.runner.rest();
+    }
+}
 
 impl Runner {
     /// Waits for the right to compute; on a device nobody has to.
@@ -30,11 +39,14 @@ impl Runner {
         if std::mem::replace(&mut *last, own) != own {
             self.rest();
         }
-        Some(Turn(last))
+        Some(Turn {
+            runner: self,
+            _last: last,
+        })
     }
 
     /// Gives back what is kept for the next call.
-    pub(super) fn rest(&self) {
+    fn rest(&self) {
         self.backend.rest();
         heap::give_back();
     }
